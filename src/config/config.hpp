@@ -1,0 +1,78 @@
+// What the user wants, read once and checked before anything starts. Plain types: no layer below knows this header.
+// Precedence: command line, then environment (SHUNT_*), then file (--config), then the defaults of the table in options.hpp.
+// For protocol tunables the defaults are this host's (/proc/sys).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/log.hpp"
+#include "base/result.hpp"
+#include "base/tunables.hpp"
+
+namespace shunt::config {
+
+struct Ipv4Prefix {
+    std::uint32_t address_host_order = 0;
+    std::uint8_t length = 32;
+    std::uint32_t mask() const noexcept { return length == 0 ? 0 : ~std::uint32_t{0} << (32 - length); }
+    bool contains(std::uint32_t address) const noexcept { return ((address ^ address_host_order) & mask()) == 0; }
+    friend bool operator==(const Ipv4Prefix&, const Ipv4Prefix&) = default;
+};
+
+enum class Profile { latency, balanced, throughput };
+
+struct Config {
+    std::vector<std::string> links;              // link specs as given; pmd/link_spec.hpp reads them
+    std::vector<Ipv4Prefix> addresses;
+    std::optional<std::uint32_t> gateway;        // host order
+    Profile profile = Profile::balanced;
+    std::string config_file;
+    log::Level log = log::Level::warning;
+    std::string faults;                          // the fault injector's spec; empty: none
+    std::uint32_t mtu = 0;                       // bytes of IP a frame carries
+    std::uint32_t packets = 0;                   // packet buffers
+    std::uint32_t memory_mib = 0;                // packet memory; 0: as much as `packets` needs
+    std::optional<std::array<std::uint8_t, 6>> mac;  // none: the port's own
+    std::uint32_t connections = 0;               // the arena's limit
+    bool require = false;                        // falling back to the kernel is an error
+    Tunables tunables;
+    std::vector<std::string> warnings;           // lines for the user; nothing has been printed
+};
+
+struct Option;  // options.hpp
+
+// One value that somebody gave: `origin` is how the user would find it again ("--mtu 9", "SHUNT_MTU=9", "x.toml: mtu = 9").
+struct Setting {
+    const Option* option;
+    std::string value;
+    std::string origin;
+};
+
+struct Inputs {
+    std::vector<std::string> environment;        // "NAME=value"; only SHUNT_* is looked at
+    std::vector<Setting> command_line;           // see parse_option() in options.hpp
+    std::string sysctl_root = "/proc/sys";
+};
+
+// Reads the file that --config or SHUNT_CONFIG names, merges, checks each value. No link and no address is no error here.
+Outcome<Config> load(const Inputs& inputs);
+
+// load() from this process's environment; what the shim and the library call. Call it early: programs overwrite theirs.
+Outcome<Config> from_environment();
+
+// Is there all that a stack needs? A link, an address, a gateway that can be reached.
+Outcome<void> check_complete(const Config& config);
+
+// This process's environment, the only place that reads it: every "SHUNT_..." entry, and one variable by name.
+std::vector<std::string> shunt_environment();
+std::optional<std::string> variable(const char* name);
+
+// Set for the program by the launcher: it has shown the warnings already.
+inline constexpr const char* checked_variable = "SHUNT_CHECKED";
+
+}  // namespace shunt::config
