@@ -21,14 +21,14 @@ struct Option {
 
     std::string_view name;           // --name; SHUNT_NAME; key "name" of the file, with _ for -
     Kind kind = Kind::text;
-    std::string_view placeholder;    // of the value in --help
-    std::string_view default_value;  // empty: none
+    std::string_view placeholder = {};    // of the value in --help
+    std::string_view default_value = {};  // empty: none
     std::int64_t minimum = 0, maximum = 0;
-    std::string_view unit;
-    std::string_view choices;        // separated by '|'
+    std::string_view unit = {};
+    std::string_view choices = {};        // separated by '|'
     char separator = 0;              // repeatable: what separates values in the environment; 0: given once
-    std::string_view sentence;
-    std::string_view example;        // a value that works, for error messages and tests
+    std::string_view sentence = {};
+    std::string_view example = {};  // a value that works, for error messages and tests
     Setter set = nullptr;
 
     bool is_repeatable() const noexcept { return separator != 0; }
