@@ -151,8 +151,9 @@ int run(const std::vector<std::string>& arguments) {
     }
     words.push_back(nullptr);
     execvp(words[0], words.data());
-    log::error("{}: cannot be started: {}", *path, std::strerror(errno));
-    return errno == ENOENT ? exit_not_found : exit_not_executable;
+    const int failure = errno;
+    log::error("{}: cannot be started: {}", *path, std::strerror(failure));
+    return failure == ENOENT ? exit_not_found : exit_not_executable;
 }
 
 }  // namespace
