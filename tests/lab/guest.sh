@@ -54,7 +54,8 @@ for s in $scenarios; do
   if [ $rc != 0 ]; then
     for f in /tmp/$s/*.log; do [ ! -e "$f" ] || { echo "--- ${f##*/}"; tail -60 "$f"; }; done >> $LAB/out/$s.log
     { echo "--- the peer's counters"; peer ip -s link show "$PF_NETDEV"; peer ip neigh
-      peer cat /proc/net/snmp | grep -E '^(Tcp|Udp|Icmp):'; echo "--- the kernel's last words"; dmesg | tail -8; } >> $LAB/out/$s.log 2>&1
+      peer cat /proc/net/snmp | grep -E '^(Tcp|Udp|Icmp):'; echo "--- the kernel's last words"
+      dmesg | tail -8; } >> $LAB/out/$s.log 2>&1
   fi
   rm -rf "/tmp/$s" /dev/hugepages/*   # EAL may leave its pages in files
   read -r end _ < /proc/uptime
