@@ -67,10 +67,12 @@ TEST_F(Load, TheCommandLineWinsOverTheEnvironmentAndThatOverTheFile) {
     file("mtu = 1000\npackets = 2000\nconnections = 100\n");
     environment("SHUNT_MTU=2000");
     environment("SHUNT_PACKETS=3000");
+    environment("SHUNT_MEMORY_MIB=256");
     command("mtu", "3000");
     const Config config = loaded();
     EXPECT_EQ(config.mtu, 3000U);
     EXPECT_EQ(config.packets, 3000U);
+    EXPECT_EQ(config.memory_mib, 256U);
     EXPECT_EQ(config.connections, 100U);
 }
 
