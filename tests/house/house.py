@@ -139,6 +139,9 @@ def functions(text):
         elif letter == "{":
             header = text[start:position].strip()
             outer = all(kind != "body" for kind, _, _ in stack)
+            if in_parentheses(text, start, position) or re.search(r"\)[^:]*(?<!:):(?!:).*[\w>]$", header, re.S):
+                stack.append(("value", 0, None))  # a default argument, or a member's first value: the header goes on
+                continue
             if re.match(r'(inline\s+)?namespace\b|extern\b\s*$', header) or (re.search(r"\b(class|struct|union|enum)\b", header) and "(" not in re.sub(r"alignas\s*\([^)]*\)|\[\[.*?\]\]|template\s*<[^{]*>", "", header)):
                 kind = "scope"
             elif outer and "(" in header and not header.endswith(("=", ",")):
@@ -148,7 +151,9 @@ def functions(text):
             stack.append(("body" if kind == "function" else kind, header_line or line, header if kind == "function" else None))
             start, header_line = position + 1, None
         elif letter == "}" and stack:
-            _, first, header = stack.pop()
+            kind, first, header = stack.pop()
+            if kind == "value":
+                continue
             if header is not None:
                 yield first, line, header
             start, header_line = position + 1, None
