@@ -25,34 +25,34 @@ struct Tunables {
     MemoryLimits tcp_wmem{4096, 16384, 4194304};
     std::int32_t tcp_moderate_rcvbuf = 1;
     std::int32_t tcp_adv_win_scale = 1;
-    std::int32_t tcp_notsent_lowat = -1;             // bytes; -1: no limit
+    std::int32_t tcp_notsent_lowat = -1;  // bytes; -1: no limit
     std::int32_t tcp_limit_output_bytes = 1048576;
     std::int32_t tcp_min_tso_segs = 2;
     // net.ipv4.tcp_*: options on the wire
     std::int32_t tcp_window_scaling = 1;
-    std::int32_t tcp_timestamps = 1;                 // 1: with a random offset each connection; 2: without
+    std::int32_t tcp_timestamps = 1;  // 1: with a random offset each connection; 2: without
     std::int32_t tcp_sack = 1;
-    std::int32_t tcp_ecn = 2;                        // 2: when the peer asks
+    std::int32_t tcp_ecn = 2;  // 2: when the peer asks
     // net.ipv4.tcp_*: retransmission and congestion
     std::int32_t tcp_syn_retries = 6;
     std::int32_t tcp_synack_retries = 5;
     std::int32_t tcp_retries1 = 3;
     std::int32_t tcp_retries2 = 15;
-    std::int32_t tcp_orphan_retries = 0;             // 0: 8
-    std::int32_t tcp_early_retrans = 3;              // tail loss probe
-    std::int32_t tcp_recovery = 1;                   // RACK, a set of bits
+    std::int32_t tcp_orphan_retries = 0;  // 0: 8
+    std::int32_t tcp_early_retrans = 3;   // tail loss probe
+    std::int32_t tcp_recovery = 1;        // RACK, a set of bits
     std::int32_t tcp_slow_start_after_idle = 1;
     std::int32_t tcp_no_metrics_save = 0;
     CongestionControl tcp_congestion_control = CongestionControl::cubic;
     // net.ipv4.tcp_*: life of a connection
-    std::int32_t tcp_fin_timeout = 60;               // seconds
-    std::int32_t tcp_keepalive_time = 7200;          // seconds
-    std::int32_t tcp_keepalive_intvl = 75;           // seconds
+    std::int32_t tcp_fin_timeout = 60;       // seconds
+    std::int32_t tcp_keepalive_time = 7200;  // seconds
+    std::int32_t tcp_keepalive_intvl = 75;   // seconds
     std::int32_t tcp_keepalive_probes = 9;
     std::int32_t tcp_max_syn_backlog = 1024;
     std::int32_t tcp_abort_on_overflow = 0;
     std::int32_t tcp_rfc1337 = 0;
-    std::int32_t tcp_challenge_ack_limit = 1000;     // a second, all connections
+    std::int32_t tcp_challenge_ack_limit = 1000;  // a second, all connections
     // net.ipv4.*: the rest
     std::int32_t ip_default_ttl = 64;
     PortRange ip_local_port_range{32768, 60999};

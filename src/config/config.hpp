@@ -27,21 +27,21 @@ struct Ipv4Prefix {
 enum class Profile { latency, balanced, throughput };
 
 struct Config {
-    std::vector<std::string> links;              // link specs as given; pmd/link_spec.hpp reads them
+    std::vector<std::string> links;  // link specs as given; pmd/link_spec.hpp reads them
     std::vector<Ipv4Prefix> addresses;
-    std::optional<std::uint32_t> gateway;        // host order
+    std::optional<std::uint32_t> gateway;  // host order
     Profile profile = Profile::balanced;
     std::string config_file;
     log::Level log = log::Level::warning;
-    std::string faults;                          // the fault injector's spec; empty: none
-    std::uint32_t mtu = 0;                       // bytes of IP a frame carries
-    std::uint32_t packets = 0;                   // packet buffers
-    std::uint32_t memory_mib = 0;                // packet memory; 0: as much as `packets` needs
+    std::string faults;                              // the fault injector's spec; empty: none
+    std::uint32_t mtu = 0;                           // bytes of IP a frame carries
+    std::uint32_t packets = 0;                       // packet buffers
+    std::uint32_t memory_mib = 0;                    // packet memory; 0: as much as `packets` needs
     std::optional<std::array<std::uint8_t, 6>> mac;  // none: the port's own
-    std::uint32_t connections = 0;               // the arena's limit
-    bool require = false;                        // falling back to the kernel is an error
+    std::uint32_t connections = 0;                   // the arena's limit
+    bool require = false;                            // falling back to the kernel is an error
     Tunables tunables;
-    std::vector<std::string> warnings;           // lines for the user; nothing has been printed
+    std::vector<std::string> warnings;  // lines for the user; nothing has been printed
 };
 
 struct Option;  // options.hpp
@@ -54,8 +54,8 @@ struct Setting {
 };
 
 struct Inputs {
-    std::vector<std::string> environment;        // "NAME=value"; only SHUNT_* is looked at
-    std::vector<Setting> command_line;           // see parse_option() in options.hpp
+    std::vector<std::string> environment;  // "NAME=value"; only SHUNT_* is looked at
+    std::vector<Setting> command_line;     // see parse_option() in options.hpp
     std::string sysctl_root = "/proc/sys";
 };
 

@@ -1,10 +1,10 @@
 // The one place that reads the process's environment.
+#include <unistd.h>
+
 #include <cstdlib>
 #include <string_view>
 
 #include "config/config.hpp"
-
-extern char** environ;
 
 namespace shunt::config {
 

@@ -26,15 +26,15 @@ std::string range_text(const Option& option) {
 }
 
 std::string synopsis(const Option& option) {
-    return option.kind == Kind::flag ? fmt::format("--{}", option.name)
-                                     : fmt::format("--{} {}", option.name, option.placeholder);
+    return option.kind == Kind::flag ? fmt::format("--{}", option.name) : fmt::format("--{} {}", option.name, option.placeholder);
 }
 
 std::string repeat_text(const Option& option) {
     if (!option.is_repeatable()) {
         return "";
     }
-    return option.separator == ' ' ? "repeatable; blanks between in the environment" : "repeatable; commas between in the environment";
+    return option.separator == ' ' ? "repeatable; blanks between in the environment"
+                                   : "repeatable; commas between in the environment";
 }
 
 // Words of `text` from column `column` on.
@@ -82,8 +82,10 @@ std::string help_text() {
 std::string markdown() {
     std::string text =
         "# Options\n\n"
-        "Each option can be given on the command line of `shunt`, in the environment, or as a key of the file that `--config` names.\n"
-        "The command line wins over the environment, the environment over the file, the file over the default. This page is written\n"
+        "Each option can be given on the command line of `shunt`, in the environment, or as a key of the file that `--config` "
+        "names.\n"
+        "The command line wins over the environment, the environment over the file, the file over the default. This page is "
+        "written\n"
         "by `options_doc` (see tests/config) from the table in src/config/options.hpp.\n\n"
         "| option | environment | key in the file | default | values | meaning |\n|---|---|---|---|---|---|\n";
     for (const Option& option : options) {
@@ -95,7 +97,8 @@ std::string markdown() {
     }
     text +=
         "\nA variable that begins with `SHUNT_` and is none of these gives a warning. `LD_PRELOAD=libshunt_preload.so` with the\n"
-        "environment set does what `shunt` does (`SHUNT_CHECKED` in a program's environment is the launcher's note to the shim that\n"
+        "environment set does what `shunt` does (`SHUNT_CHECKED` in a program's environment is the launcher's note to the shim "
+        "that\n"
         "warnings have been shown).\n\n"
         "## A file\n\n"
         "```toml\n"
@@ -107,7 +110,8 @@ std::string markdown() {
         "net.ipv4.tcp_sack = 1\n"
         "```\n\n"
         "## Tunables\n\n"
-        "Their names and units are Linux's. The default is this host's own value, read from /proc/sys at start; where the host does not\n"
+        "Their names and units are Linux's. The default is this host's own value, read from /proc/sys at start; where the host "
+        "does not\n"
         "show one (inside a network namespace, for some), it is the value below.\n\n"
         "| name | without a host's value |\n|---|---|\n";
     const Tunables tunables;

@@ -29,8 +29,8 @@ Settings read_environment(const std::vector<std::string>& environment, std::vect
         }
         const Option* const option = from_variable(name);
         if (option == nullptr) {
-            warnings.push_back(fmt::format("{} is in the environment, but there is no such option{}", name,
-                                           suggestion(name, names, "")));
+            warnings.push_back(
+                fmt::format("{} is in the environment, but there is no such option{}", name, suggestion(name, names, "")));
         } else if (option->is_repeatable()) {
             for (std::string_view piece : split(value, option->separator)) {
                 settings.push_back({option, std::string(piece), fmt::format("{}={}", name, piece)});

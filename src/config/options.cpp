@@ -152,7 +152,7 @@ Outcome<void> gateway(Config& config, const Option& option, std::string_view val
     if (!address || !is_unicast(*address)) {
         return refuse(option, "is not an address that a host can have");
     }
-    config.gateway = *address;
+    config.gateway = address;
     return {};
 }
 
@@ -285,8 +285,8 @@ Outcome<Setting> parse_option(std::span<const std::string> arguments, std::size_
         value = argument.substr(equals + 1);
     } else if (option->kind != Kind::flag) {
         if (index == arguments.size()) {
-            return explain(EINVAL, fmt::format("{}: a value must follow; give {}, such as {}", name, option->placeholder,
-                                               option->example));
+            return explain(
+                EINVAL, fmt::format("{}: a value must follow; give {}, such as {}", name, option->placeholder, option->example));
         }
         value = arguments[index++];
     }

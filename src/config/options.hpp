@@ -19,14 +19,14 @@ enum class Kind { text, number, choice, flag };
 struct Option {
     using Setter = Outcome<void> (*)(Config& config, const Option& option, std::string_view value);
 
-    std::string_view name;           // --name; SHUNT_NAME; key "name" of the file, with _ for -
+    std::string_view name;  // --name; SHUNT_NAME; key "name" of the file, with _ for -
     Kind kind = Kind::text;
     std::string_view placeholder = {};    // of the value in --help
     std::string_view default_value = {};  // empty: none
     std::int64_t minimum = 0, maximum = 0;
     std::string_view unit = {};
-    std::string_view choices = {};        // separated by '|'
-    char separator = 0;              // repeatable: what separates values in the environment; 0: given once
+    std::string_view choices = {};  // separated by '|'
+    char separator = 0;             // repeatable: what separates values in the environment; 0: given once
     std::string_view sentence = {};
     std::string_view example = {};  // a value that works, for error messages and tests
     Setter set = nullptr;
@@ -51,6 +51,7 @@ Outcome<void> connections(Config&, const Option&, std::string_view);
 Outcome<void> fault(Config&, const Option&, std::string_view);
 }  // namespace setters
 
+// clang-format off
 inline constexpr Option options[] = {
     {.name = "link", .placeholder = "SPEC", .separator = ' ',
      .sentence = "the port: pci:ADDRESS, memif:NAME (a shared-memory wire between two programs on this host; the first to come "
@@ -92,6 +93,7 @@ inline constexpr Option options[] = {
                  "by commas",
      .example = "drop=0.01,seed=7", .set = setters::fault},
 };
+// clang-format on
 
 // The option called `name` ("memory-mib"), or null. from_variable: "SHUNT_MEMORY_MIB"; from_key: "memory_mib".
 const Option* find_option(std::string_view name) noexcept;

@@ -13,10 +13,10 @@ namespace shunt::config {
 struct Sysctl {
     std::string_view name;  // "net.ipv4.tcp_rmem"
     // Exactly one is set.
-    std::int32_t Tunables::* number = nullptr;
-    MemoryLimits Tunables::* limits = nullptr;
-    PortRange Tunables::* ports = nullptr;
-    CongestionControl Tunables::* congestion = nullptr;
+    std::int32_t Tunables::*number = nullptr;
+    MemoryLimits Tunables::*limits = nullptr;
+    PortRange Tunables::*ports = nullptr;
+    CongestionControl Tunables::*congestion = nullptr;
     std::int32_t minimum = 0, maximum = 1;  // of each number
 };
 

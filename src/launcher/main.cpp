@@ -125,7 +125,8 @@ Outcome<std::string> prepare(const CommandLine& line) {
     }
     if (const std::string obstacle = preload_obstacle(*path); !obstacle.empty()) {
         if (config->require) {
-            return explain(exit_usage, fmt::format("{}: {}, so Shunt cannot accelerate it; leave out --require", *path, obstacle));
+            return explain(exit_usage,
+                           fmt::format("{}: {}, so Shunt cannot accelerate it; leave out --require", *path, obstacle));
         }
         log::warning("{}: {}; it runs on the kernel", *path, obstacle);
     }

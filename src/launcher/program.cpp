@@ -48,7 +48,8 @@ std::string elf_obstacle(const std::string& path) {
         return {};  // executable but not readable: let it try
     }
     Elf64_Ehdr header{};
-    const bool is_elf = pread(fd, &header, sizeof header, 0) == sizeof header && std::memcmp(header.e_ident, ELFMAG, SELFMAG) == 0;
+    const bool is_elf =
+        pread(fd, &header, sizeof header, 0) == sizeof header && std::memcmp(header.e_ident, ELFMAG, SELFMAG) == 0;
     std::string obstacle;
     if (is_elf && (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64)) {
         obstacle = "is not an x86-64 program";
@@ -62,7 +63,8 @@ std::string elf_obstacle(const std::string& path) {
 std::string own_folder() {
     char path[4096];
     const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    return length <= 0 ? std::string(".") : fs::path(std::string_view(path, static_cast<std::size_t>(length))).parent_path().string();
+    return length <= 0 ? std::string(".")
+                       : fs::path(std::string_view(path, static_cast<std::size_t>(length))).parent_path().string();
 }
 
 }  // namespace
@@ -70,10 +72,12 @@ std::string own_folder() {
 Outcome<std::string> find_program(const std::string& name) {
     if (name.find('/') != std::string::npos) {
         if (access(name.c_str(), F_OK) != 0) {
-            return explain(exit_not_found, fmt::format("{}: there is no such program; give its path, or a name found on PATH", name));
+            return explain(exit_not_found,
+                           fmt::format("{}: there is no such program; give its path, or a name found on PATH", name));
         }
         if (!is_executable(name)) {
-            return explain(exit_not_executable, fmt::format("{}: cannot be executed; is it a program, and has it the x permission?", name));
+            return explain(exit_not_executable,
+                           fmt::format("{}: cannot be executed; is it a program, and has it the x permission?", name));
         }
         return name;
     }
@@ -119,7 +123,8 @@ Outcome<std::string> find_shim() {
         }
         std::string path = fs::canonical(candidate).string();
         if (path.find_first_of(" :") != std::string::npos) {
-            return explain(exit_usage, fmt::format("{}: LD_PRELOAD cannot hold a path with a blank or a colon; move the files", path));
+            return explain(exit_usage,
+                           fmt::format("{}: LD_PRELOAD cannot hold a path with a blank or a colon; move the files", path));
         }
         return path;
     }

@@ -120,8 +120,9 @@ TEST_F(Load, AMistakeInTheFileIsNamedWithItsLine) {
     std::ofstream(path()) << "mtu = = 9\n";
     EXPECT_THAT(refusal(), HasSubstr(path() + ":1: "));
     std::ofstream(path()) << "[sysctl]\nnet.ipv4.tcp_sac = 1\n";
-    EXPECT_EQ(refusal(), path() + ":2: net.ipv4.tcp_sac = 1: net.ipv4.tcp_sac is not a tunable that Shunt knows; "
-                                  "did you mean net.ipv4.tcp_sack?");
+    EXPECT_EQ(refusal(), path() +
+                             ":2: net.ipv4.tcp_sac = 1: net.ipv4.tcp_sac is not a tunable that Shunt knows; "
+                             "did you mean net.ipv4.tcp_sack?");
     std::ofstream(path()) << "[mtu]\nsize = 1\n";
     EXPECT_THAT(refusal(), HasSubstr("mtu: is not a value; give N, such as mtu = \"9000\""));
 }

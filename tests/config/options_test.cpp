@@ -146,7 +146,8 @@ TEST(Options, MacBelongsToOnePort) {
 TEST(Options, FaultNamesRatesDelayAndSeed) {
     EXPECT_EQ(refusal("fault", "drop=0.01,duplicate=0.01,reorder=0.01,corrupt=0.001,delay_us=100,seed=7"), "");
     for (const char* bad : {"drop=1.5", "drop", "lose=0.1", "delay_us=-1", "seed=x"}) {
-        EXPECT_THAT(refusal("fault", bad), HasSubstr("is none of drop duplicate reorder corrupt (0 to 1), delay_us, seed")) << bad;
+        EXPECT_THAT(refusal("fault", bad), HasSubstr("is none of drop duplicate reorder corrupt (0 to 1), delay_us, seed"))
+            << bad;
     }
 }
 

@@ -24,7 +24,9 @@ TEST(Sysctl, EveryMemberOfTunablesIsInTheTableOnce) {
     std::set<std::string_view> names;
     for (const Sysctl& sysctl : sysctls()) {
         EXPECT_TRUE(names.insert(sysctl.name).second) << sysctl.name;
-        bytes += sysctl.limits != nullptr ? sizeof(MemoryLimits) : sysctl.ports != nullptr ? sizeof(PortRange) : sizeof(std::int32_t);
+        bytes += sysctl.limits != nullptr  ? sizeof(MemoryLimits)
+                 : sysctl.ports != nullptr ? sizeof(PortRange)
+                                           : sizeof(std::int32_t);
     }
     EXPECT_EQ(bytes, sizeof(Tunables));
 }
