@@ -113,10 +113,11 @@ std::string markdown() {
         "Their names and units are Linux's. The default is this host's own value, read from /proc/sys at start; where the host "
         "does not\n"
         "show one (inside a network namespace, for some), it is the value below.\n\n"
-        "| name | without a host's value |\n|---|---|\n";
+        "| name | without a host's value | |\n|---|---|---|\n";
     const Tunables tunables;
     for (const Sysctl& sysctl : sysctls()) {
-        text += fmt::format("| `{}` | {} |\n", sysctl.name, sysctl_text(tunables, sysctl));
+        text += fmt::format("| `{}` | {} | {} |\n", sysctl.name, sysctl_text(tunables, sysctl),
+                            sysctl.is_followed ? "" : "nothing follows it yet; setting it gives a warning");
     }
     return text;
 }

@@ -106,6 +106,9 @@ namespace setters {
 
 Outcome<void> link(Config& config, const Option& option, std::string_view value) {
     constexpr std::string_view kinds[] = {"pci:", "memif:", "tap:", "xdp:", "packet:", "dpdk:"};
+    if (value == "loop") {
+        return explain(ENOTSUP, "is not carried yet; give a port, such as memif:wire");
+    }
     const auto kind = std::ranges::find_if(kinds, [&](std::string_view k) { return value.starts_with(k); });
     if (kind == std::end(kinds)) {
         return refuse(option, "starts with none of pci: memif: tap: xdp: packet: dpdk:");
@@ -185,7 +188,12 @@ Outcome<void> sysctl(Config& config, const Option& option, std::string_view valu
     if (equals == std::string_view::npos) {
         return refuse(option, "lacks \"=\"");
     }
-    return set_sysctl(config.tunables, trim(value.substr(0, equals)), trim(value.substr(equals + 1)));
+    const std::string_view name = trim(value.substr(0, equals));
+    auto done = set_sysctl(config.tunables, name, trim(value.substr(equals + 1)));
+    if (done && !find_sysctl(name)->is_followed) {
+        config.warnings.push_back(fmt::format("{} is known, but nothing in Shunt follows it yet", name));
+    }
+    return done;
 }
 
 Outcome<void> mtu(Config& config, const Option& option, std::string_view value) {

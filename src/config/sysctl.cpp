@@ -17,6 +17,7 @@ namespace {
 constexpr std::int32_t int_max = std::numeric_limits<std::int32_t>::max();
 
 // Order: as /proc/sys lists them. Limits as the kernel checks them, where it does.
+// clang-format off
 constexpr Sysctl table[] = {
     {.name = "net.core.rmem_default", .number = &Tunables::rmem_default, .minimum = 2304, .maximum = int_max},
     {.name = "net.core.rmem_max", .number = &Tunables::rmem_max, .minimum = 2304, .maximum = int_max},
@@ -26,24 +27,24 @@ constexpr Sysctl table[] = {
     {.name = "net.ipv4.ip_default_ttl", .number = &Tunables::ip_default_ttl, .minimum = 1, .maximum = 255},
     {.name = "net.ipv4.ip_local_port_range", .ports = &Tunables::ip_local_port_range, .minimum = 1, .maximum = 65535},
     {.name = "net.ipv4.tcp_abort_on_overflow", .number = &Tunables::tcp_abort_on_overflow},
-    {.name = "net.ipv4.tcp_adv_win_scale", .number = &Tunables::tcp_adv_win_scale, .minimum = -31, .maximum = 31},
+    {.name = "net.ipv4.tcp_adv_win_scale", .number = &Tunables::tcp_adv_win_scale, .minimum = -31, .maximum = 31, .is_followed = false},
     {.name = "net.ipv4.tcp_challenge_ack_limit", .number = &Tunables::tcp_challenge_ack_limit, .maximum = int_max},
-    {.name = "net.ipv4.tcp_congestion_control", .congestion = &Tunables::tcp_congestion_control},
+    {.name = "net.ipv4.tcp_congestion_control", .congestion = &Tunables::tcp_congestion_control, .is_followed = false},
     {.name = "net.ipv4.tcp_early_retrans", .number = &Tunables::tcp_early_retrans, .maximum = 4},
-    {.name = "net.ipv4.tcp_ecn", .number = &Tunables::tcp_ecn, .maximum = 2},
+    {.name = "net.ipv4.tcp_ecn", .number = &Tunables::tcp_ecn, .maximum = 2, .is_followed = false},
     {.name = "net.ipv4.tcp_fin_timeout", .number = &Tunables::tcp_fin_timeout, .minimum = 1, .maximum = 32767},
     {.name = "net.ipv4.tcp_keepalive_intvl", .number = &Tunables::tcp_keepalive_intvl, .minimum = 1, .maximum = 32767},
     {.name = "net.ipv4.tcp_keepalive_probes", .number = &Tunables::tcp_keepalive_probes, .minimum = 1, .maximum = 127},
     {.name = "net.ipv4.tcp_keepalive_time", .number = &Tunables::tcp_keepalive_time, .minimum = 1, .maximum = 32767},
-    {.name = "net.ipv4.tcp_limit_output_bytes", .number = &Tunables::tcp_limit_output_bytes, .maximum = int_max},
+    {.name = "net.ipv4.tcp_limit_output_bytes", .number = &Tunables::tcp_limit_output_bytes, .maximum = int_max, .is_followed = false},
     {.name = "net.ipv4.tcp_max_syn_backlog", .number = &Tunables::tcp_max_syn_backlog, .minimum = 1, .maximum = int_max},
-    {.name = "net.ipv4.tcp_min_tso_segs", .number = &Tunables::tcp_min_tso_segs, .minimum = 1, .maximum = 255},
+    {.name = "net.ipv4.tcp_min_tso_segs", .number = &Tunables::tcp_min_tso_segs, .minimum = 1, .maximum = 255, .is_followed = false},
     {.name = "net.ipv4.tcp_moderate_rcvbuf", .number = &Tunables::tcp_moderate_rcvbuf},
-    {.name = "net.ipv4.tcp_no_metrics_save", .number = &Tunables::tcp_no_metrics_save},
-    {.name = "net.ipv4.tcp_notsent_lowat", .number = &Tunables::tcp_notsent_lowat, .minimum = -1, .maximum = int_max},
+    {.name = "net.ipv4.tcp_no_metrics_save", .number = &Tunables::tcp_no_metrics_save, .is_followed = false},
+    {.name = "net.ipv4.tcp_notsent_lowat", .number = &Tunables::tcp_notsent_lowat, .minimum = -1, .maximum = int_max, .is_followed = false},
     {.name = "net.ipv4.tcp_orphan_retries", .number = &Tunables::tcp_orphan_retries, .maximum = 255},
-    {.name = "net.ipv4.tcp_recovery", .number = &Tunables::tcp_recovery, .maximum = 7},
-    {.name = "net.ipv4.tcp_retries1", .number = &Tunables::tcp_retries1, .maximum = 255},
+    {.name = "net.ipv4.tcp_recovery", .number = &Tunables::tcp_recovery, .maximum = 7, .is_followed = false},
+    {.name = "net.ipv4.tcp_retries1", .number = &Tunables::tcp_retries1, .maximum = 255, .is_followed = false},
     {.name = "net.ipv4.tcp_retries2", .number = &Tunables::tcp_retries2, .maximum = 255},
     {.name = "net.ipv4.tcp_rfc1337", .number = &Tunables::tcp_rfc1337},
     {.name = "net.ipv4.tcp_rmem", .limits = &Tunables::tcp_rmem, .minimum = 1, .maximum = int_max},
@@ -54,9 +55,10 @@ constexpr Sysctl table[] = {
     {.name = "net.ipv4.tcp_timestamps", .number = &Tunables::tcp_timestamps, .maximum = 2},
     {.name = "net.ipv4.tcp_window_scaling", .number = &Tunables::tcp_window_scaling},
     {.name = "net.ipv4.tcp_wmem", .limits = &Tunables::tcp_wmem, .minimum = 1, .maximum = int_max},
-    {.name = "net.ipv4.udp_rmem_min", .number = &Tunables::udp_rmem_min, .minimum = 1, .maximum = int_max},
-    {.name = "net.ipv4.udp_wmem_min", .number = &Tunables::udp_wmem_min, .minimum = 1, .maximum = int_max},
+    {.name = "net.ipv4.udp_rmem_min", .number = &Tunables::udp_rmem_min, .minimum = 1, .maximum = int_max, .is_followed = false},
+    {.name = "net.ipv4.udp_wmem_min", .number = &Tunables::udp_wmem_min, .minimum = 1, .maximum = int_max, .is_followed = false},
 };
+// clang-format on
 
 constexpr std::pair<std::string_view, CongestionControl> algorithms[] = {
     {"reno", CongestionControl::reno}, {"cubic", CongestionControl::cubic}, {"bbr", CongestionControl::bbr}};

@@ -18,6 +18,8 @@ struct Sysctl {
     PortRange Tunables::*ports = nullptr;
     CongestionControl Tunables::*congestion = nullptr;
     std::int32_t minimum = 0, maximum = 1;  // of each number
+    // Does anything in Shunt follow it? A user who sets one that nothing follows is warned; a house rule keeps this true.
+    bool is_followed = true;
 };
 
 std::span<const Sysctl> sysctls() noexcept;

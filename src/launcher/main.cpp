@@ -16,11 +16,7 @@
 #include "config/options.hpp"
 #include "launcher/doctor.hpp"
 #include "launcher/program.hpp"
-
-#if __has_include("pmd/link_spec.hpp")
 #include "pmd/link_spec.hpp"
-#define SHUNT_HAS_LINK_SPEC 1
-#endif
 
 namespace shunt::launcher {
 namespace {
@@ -71,13 +67,11 @@ Outcome<void> check(const config::Config& config) {
     if (auto done = config::check_complete(config); !done) {
         return done;
     }
-#ifdef SHUNT_HAS_LINK_SPEC
     for (const std::string& link : config.links) {
         if (auto spec = pmd::parse_link_spec(link); !spec) {
             return std::unexpected(spec.error());
         }
     }
-#endif
     return {};
 }
 

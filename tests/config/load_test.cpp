@@ -148,6 +148,12 @@ TEST_F(Load, AnUnknownVariableIsAWarningUnlessTheLauncherHasShownIt) {
     EXPECT_THAT(loaded().warnings, IsEmpty());
 }
 
+TEST_F(Load, ATunableThatNothingFollowsIsAWarning) {
+    command("sysctl", "net.ipv4.tcp_ecn=1");
+    command("sysctl", "net.ipv4.tcp_sack=1");
+    EXPECT_THAT(loaded().warnings, ElementsAre("net.ipv4.tcp_ecn is known, but nothing in Shunt follows it yet"));
+}
+
 TEST_F(Load, AnEmptyVariableIsAsIfNotThere) {
     environment("SHUNT_MTU=");
     environment("SHUNT_IP=");

@@ -97,6 +97,7 @@ TEST(Options, LinkNeedsAKindAndAPort) {
         EXPECT_EQ(refusal("link", good), "");
     }
     EXPECT_EQ(refusal("link", "eth0"), "starts with none of pci: memif: tap: xdp: packet: dpdk:; give SPEC, such as memif:wire");
+    EXPECT_EQ(refusal("link", "loop"), "is not carried yet; give a port, such as memif:wire");
     EXPECT_EQ(refusal("link", "memif:"), "names no port after the colon; give SPEC, such as memif:wire");
 }
 

@@ -229,6 +229,18 @@ def options():
             yield file, 1, f"no test mentions --{name}"
 
 
+@rule
+def tunables():
+    """A tunable is followed by something below src/config, or the table says that it is not."""
+    file = os.path.join("src", "config", "sysctl.cpp")
+    folders = tuple(os.path.join("src", name) for name in ("link", "ip", "udp", "tcp", "stack", "socket", "native"))
+    code = "\n".join(bare(read(each)) for each in files(folders, CODE_ENDINGS))
+    for number, match in matches(read(file), r"&Tunables::(\w+)(.*)"):
+        is_followed = ".is_followed = false" not in match.group(2)
+        if is_followed != bool(re.search(rf"(\.|->)\s*{match.group(1)}\b", code)):
+            yield file, number, f"{match.group(1)}: " + ("nothing follows it" if is_followed else "something follows it by now")
+
+
 def read_exceptions():
     file = os.path.join("tests", "house", "exceptions.txt")
     found = {}

@@ -24,6 +24,7 @@ OFFENCES = {
     "paths": ("docs/a.md", "See /home" + "/somebody/notes.\n"),
     "drop_reasons": ("src/base/counters.hpp", '#define SHUNT_DROP_REASONS(X) \\\n    X(fell_off_the_table, "...")\n'),
     "options": ("src/config/options.hpp", '    {.name = "untested", .placeholder = "N"},\n'),
+    "tunables": ("src/config/sysctl.cpp", '    {.name = "net.ipv4.a", .number = &Tunables::a},\n'),
     "exceptions": ("tests/house/exceptions.txt", "layers | src/wire/none.hpp | it was needed once upon a time\n"),
 }
 # The same words where they are no offence.
@@ -32,6 +33,8 @@ HARMLESS = {
                           "struct Long {\n" + "    int x;\n" * 70 + "};\nint table[] = {\n" + "    f(1),\n" * 70 + "};\n",
     "src/base/counters.hpp": "#define SHUNT_DROP_REASONS(X) \\\n    X(known, \"...\")\n",
     "src/config/options.hpp": '    {.name = "known", .placeholder = "N"},\n',
+    "src/config/sysctl.cpp": "    {&Tunables::a, .is_followed = false},\n    {&Tunables::b},\n",
+    "src/tcp/b.cpp": "int x = tunables.b;\n",
     "tests/some/test.cpp": 'check(known); check("--known");\n',
     "tests/house/exceptions.txt": "# none\n",
 }
