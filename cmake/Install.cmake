@@ -19,5 +19,7 @@ configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/shuntConfig.cmake.in ${C
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/shuntConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/shuntConfig.cmake ${CMAKE_BINARY_DIR}/shuntConfigVersion.cmake DESTINATION ${package_dir})
 
+# Relative to the file itself: cmake --install --prefix may put it anywhere.
+file(RELATIVE_PATH pc_to_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(${CMAKE_SOURCE_DIR}/cmake/shunt.pc.in ${CMAKE_BINARY_DIR}/shunt.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/shunt.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
