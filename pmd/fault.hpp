@@ -1,8 +1,8 @@
-// Impairment of a port: drop, duplicate, reorder, delay, corrupt, with probabilities and a seed, so that a run can be replayed.
-// Plain data, to live beside the port. A frame that somebody else holds too (a retransmission queue) is never changed: it is copied.
+// The fault injector: spoils the wire for tests (--fault). It stands between a port and its driver and drops, duplicates, reorders, corrupts
+// and delays frames at random, the same for the same seed and the same frames. Plain data of a fixed size, so that it may live in the
+// shared arena; the caller holds the stack's lock.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -17,68 +17,80 @@ namespace shunt::pmd {
 
 class Port;
 
+enum class FaultSide : std::uint8_t { rx = 1, tx = 2, both = 3 };
+
 struct FaultOptions {
-    // Probabilities, of 2^32.
-    std::uint64_t drop = 0;
-    std::uint64_t duplicate = 0;
-    std::uint64_t reorder = 0;
-    std::uint64_t corrupt = 0;
-    std::uint32_t delay_us = 0;          // each frame
-    std::uint32_t jitter_us = 0;         // up to so much more, at random: may reorder as well
-    std::uint32_t reorder_us = 100;      // how long a frame is held back for the ones behind it to overtake
+    double drop = 0;       // rates, 0 to 1, of the frames that pass
+    double duplicate = 0;
+    double reorder = 0;    // held back until one to four later frames have passed, or for one to two milliseconds
+    double corrupt = 0;    // IPv4 frames only: others have no checksum that would tell
+    Duration delay{};      // of every frame
+    Duration jitter{};     // added to `delay`, 0 to this much; frames overtake each other by it
     std::uint64_t seed = 1;
-    bool on_rx = true;
-    bool on_tx = true;
+    FaultSide side = FaultSide::tx;  // what this program sends, so that of two ends with the option each loses the rate in its direction
 };
 
-// "drop=0.01,duplicate=0.01,reorder=0.01,corrupt=0.001,delay_us=100,jitter_us=10,reorder_us=100,seed=7,on=rx|tx|both"
+// "drop=0.01,duplicate=0.01,reorder=0.01,corrupt=0.001,delay_us=100,jitter_us=20,seed=7,side=both"; EINVAL and a line for a human otherwise.
 Outcome<FaultOptions> parse_fault_options(std::string_view text);
 
 struct FaultCounters {
-    std::uint64_t passed = 0, dropped = 0, duplicated = 0, reordered = 0, corrupted = 0, delayed = 0;
-    std::uint64_t overflowed = 0;        // dropped because the queue of delayed frames, or the pool, was exhausted
+    std::uint64_t dropped = 0;
+    std::uint64_t duplicated = 0;
+    std::uint64_t reordered = 0;
+    std::uint64_t corrupted = 0;
+    std::uint64_t delayed = 0;
+    std::uint64_t overflowed = 0;  // dropped since delayed_max frames were waiting
 };
 
-// Frames on their way in one direction, in the order in which they are due.
-class FaultQueue {
-public:
-    static constexpr std::size_t capacity = 1024;
-    bool is_empty() const noexcept { return count_ == 0; }
-    std::size_t room() const noexcept { return capacity - count_; }
-    Time next_due() const noexcept { return count_ == 0 ? never : entries_[0].due; }
-    bool push(Time due, Packet* packet) noexcept;
-    // The frame that is due first, if it is due; else null.
-    Packet* pop(Time now) noexcept;
-    void clear() noexcept;
+// What one direction has in hand. Every frame held is ours alone: nobody else refers to it.
+struct FaultDirection {
+    static constexpr std::uint32_t delayed_max = 4096, held_back_max = 64;
 
-private:
-    struct Entry {
-        Time due;
-        std::uint64_t number;            // keeps frames that are due at once in order
+    struct Delayed {
         Packet* packet;
-        static bool is_later(const Entry& a, const Entry& b) noexcept { return a.due != b.due ? a.due > b.due : a.number > b.number; }
+        Time release;
+        std::uint64_t order;  // among frames of the same release time
     };
-    std::array<Entry, capacity> entries_{};
-    std::size_t count_ = 0;
-    std::uint64_t pushed_ = 0;
+    struct HeldBack {
+        Packet* packet;
+        Time release;               // at the latest
+        std::uint32_t to_pass;      // how many frames must still overtake it
+    };
+
+    explicit FaultDirection(Random seeded) noexcept : random(seeded) {}
+
+    Random random;
+    std::uint64_t order = 0;
+    std::uint32_t delayed_count = 0;
+    std::uint32_t held_back_count = 0;
+    std::array<Delayed, delayed_max> delayed{};       // a heap, the earliest first
+    std::array<HeldBack, held_back_max> held_back{};  // in the order of arrival
 };
+
+inline constexpr std::uint16_t filter_rx_max = 1024;
 
 struct FaultInjector {
+    explicit FaultInjector(const FaultOptions& fault_options) noexcept;
+
     FaultOptions options;
     FaultCounters counters;
-    Random random;
-    FaultQueue rx, tx;
-
-    explicit FaultInjector(const FaultOptions& wanted = {}) noexcept : options(wanted), random(wanted.seed) {}
-    Time next_deadline() const noexcept { return std::min(rx.next_due(), tx.next_due()); }
-    // Takes a frame and its fate; what survives goes into `queue`. Copies come from `port`'s pool.
-    void submit(Port& port, FaultQueue& queue, Time now, Packet* packet) noexcept;
-    // Frees what is under way.
-    void clear() noexcept;
+    FaultDirection rx;
+    FaultDirection tx;
 };
 
-// What Port::rx_burst and tx_burst do where there is an injector.
-std::uint16_t fault_rx_burst(Port& port, Time now, std::span<Packet*> packets) noexcept;
-std::uint16_t fault_tx_burst(Port& port, Time now, std::span<Packet*> packets) noexcept;
+// Filters the first `count` <= filter_rx_max packets in place, all owned by the caller before and after; adds what was held and is due as
+// far as packets.size() has room for it. Returns the new count. Call it with 0 as well, at each poll.
+std::uint16_t filter_rx(FaultInjector& faults, Port& port, Time now, std::span<Packet*> packets, std::uint16_t count) noexcept;
+
+// Takes ownership of all of `in` and fills `out` with what goes to the wire now; returns how many. `out` has room for `in` at least; what
+// else there is to send (duplicates, frames that are due) goes only as far as there is room: give it twice as much and a burst. Call it with
+// an empty `in` as well, at each poll.
+std::uint16_t filter_tx(FaultInjector& faults, Port& port, Time now, std::span<Packet*> in, std::span<Packet*> out) noexcept;
+
+// When a held frame is to be let go; never when none is held. May be in the past, when there was no room.
+Time next_deadline(const FaultInjector& faults) noexcept;
+
+// Frees what is held.
+void discard_held(FaultInjector& faults) noexcept;
 
 }  // namespace shunt::pmd

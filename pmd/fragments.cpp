@@ -1,5 +1,4 @@
 // See fragments.hpp. The death row is DPDK's list of what it wants freed; we count it and free it at once.
-#define ALLOW_EXPERIMENTAL_API  // rte_ip_frag_table_del_expired_entries, there since DPDK 18.05
 #include "pmd/fragments.hpp"
 
 #include <algorithm>
