@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs the Debian 12 packages that Shunt is built from, only those that are missing.
-#   cmake/install-deps.sh [--tests] [--tidy]
-# --tests adds the programs that the tests run, --tidy the compilers for clang-tidy and fuzzing. Uses sudo where not root.
+#   cmake/install-deps.sh [--demo] [--tests] [--tidy]
+# --demo adds what examples/demo.sh runs, --tests the programs that the tests run, --tidy the compilers for clang-tidy and fuzzing.
+# Uses sudo where not root.
 set -euo pipefail
 
 build=(ca-certificates git g++ cmake ninja-build pkg-config libdpdk-dev libboost-dev libmimalloc-dev libgtest-dev libgmock-dev
     libbenchmark-dev libfmt-dev libtomlplusplus-dev libcli11-dev nlohmann-json3-dev iproute2 python3)
+demo=(sockperf)
 tests=(sockperf iperf3 iperf redis-server redis-tools nginx-light wrk curl memcached netcat-openbsd libquickfix-dev ethtool
     tcpdump procps)
 tidy=(clang-19 clang-tidy-19 libclang-rt-19-dev clang-format)
@@ -13,10 +15,11 @@ tidy=(clang-19 clang-tidy-19 libclang-rt-19-dev clang-format)
 wanted=("${build[@]}")
 for argument in "$@"; do
     case $argument in
+        --demo) wanted+=("${demo[@]}") ;;
         --tests) wanted+=("${tests[@]}") ;;
         --tidy) wanted+=("${tidy[@]}") ;;
         *)
-            echo "install-deps.sh: $argument is not an option; there are --tests and --tidy" >&2
+            echo "install-deps.sh: $argument is not an option; there are --demo, --tests and --tidy" >&2
             exit 2
             ;;
     esac
