@@ -1,0 +1,19 @@
+// What DPDK's calls to libc become. The build renames them in DPDK's archives (driver_calls.syms), so that
+//   - descriptors that EAL and the drivers open are high-numbered and close-on-exec, also those opened later, in EAL's thread;
+//   - no call of DPDK's reaches the names that the shim defines: they are system calls here;
+//   - EAL does not take syslog from the program, and does not sleep 100 ms to calibrate a clock whose result it rounds to 10 MHz.
+// Knows nothing of ports; memif_wire.cpp puts in what is memif's own.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/types.h>
+
+namespace shunt::pmd {
+
+// Descriptors of ours are moved to this number or above. Computed from RLIMIT_NOFILE at first use.
+int internal_fd_base() noexcept;
+
+// Moves a fresh descriptor (or -errno) up and makes it close-on-exec; gives the new one, or the old where there is no room above.
+int move_up(long fd) noexcept;
+
+}  // namespace shunt::pmd

@@ -1,0 +1,243 @@
+// From a link spec to a running port: finds or creates the device, configures it for one receive and one transmit queue, and explains what
+// went wrong in the user's words.
+#include <fmt/format.h>
+#include <net/if.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+#include <string>
+
+#include "base/log.hpp"
+#include "base/sys.hpp"
+#include "pmd/dpdk.hpp"
+#include "pmd/driver_calls.hpp"
+#include "pmd/eal.hpp"
+#include "pmd/memif_calls.hpp"
+#include "pmd/memif_wire.hpp"
+#include "pmd/packet_pool.hpp"
+#include "pmd/port.hpp"
+#include "pmd/port_access.hpp"
+
+namespace shunt::pmd {
+namespace {
+
+using Kind = LinkSpec::Kind;
+
+std::string reason(int code) {
+    const std::string complaint = last_complaint();
+    return complaint.empty() ? std::string(rte_strerror(code < 0 ? -code : code)) : fmt::format("{}: {}", rte_strerror(code < 0 ? -code : code), complaint);
+}
+
+// net_tap computes checksums in software when asked; ours are computed once and while the data are in the cache anyway.
+bool has_false_offloads(std::string_view driver) {
+    return driver == "net_tap";
+}
+
+rte_eth_conf configuration(const rte_eth_dev_info& info, const PortOptions& options, std::string_view driver) {
+    rte_eth_conf conf{};
+    conf.rxmode.mq_mode = RTE_ETH_MQ_RX_NONE;
+    if (options.mtu != 0) {
+        conf.rxmode.mtu = options.mtu;
+    }
+    if (!has_false_offloads(driver)) {
+        conf.rxmode.offloads = info.rx_offload_capa &
+                               (RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM);
+        conf.txmode.offloads = info.tx_offload_capa & (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
+                                                       RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO);
+    }
+    conf.txmode.offloads |= info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    if (options.mtu > 1500 + 500) {
+        conf.rxmode.offloads |= info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
+    }
+    return conf;
+}
+
+Offloads offloads_of(const rte_eth_conf& conf, std::string_view driver) {
+    Offloads offloads;
+    const auto tx = [&](std::uint64_t bit) { return (conf.txmode.offloads & bit) != 0; };
+    offloads.rx_checksum = (conf.rxmode.offloads & RTE_ETH_RX_OFFLOAD_TCP_CKSUM) != 0;
+    offloads.tx_ipv4_checksum = tx(RTE_ETH_TX_OFFLOAD_IPV4_CKSUM);
+    offloads.tx_tcp_checksum = tx(RTE_ETH_TX_OFFLOAD_TCP_CKSUM);
+    offloads.tx_udp_checksum = tx(RTE_ETH_TX_OFFLOAD_UDP_CKSUM);
+    offloads.multi_segment = tx(RTE_ETH_TX_OFFLOAD_MULTI_SEGS) || driver == "net_ring";
+    // A segmenting card puts the checksums into what it makes.
+    offloads.tcp_segmentation = tx(RTE_ETH_TX_OFFLOAD_TCP_TSO) && offloads.tx_ipv4_checksum && offloads.tx_tcp_checksum && offloads.multi_segment;
+    return offloads;
+}
+
+// Everything between configure and start, so that it can be tried with and without the receive interrupt.
+int configure_and_start(std::uint16_t id, const rte_eth_dev_info& info, rte_eth_conf& conf, const PortOptions& options, rte_mempool* pool) {
+    std::uint16_t rx = options.rx_descriptors, tx = options.tx_descriptors;
+    if (int code = rte_eth_dev_configure(id, 1, 1, &conf); code != 0) {
+        return code;
+    }
+    if (int code = rte_eth_dev_adjust_nb_rx_tx_desc(id, &rx, &tx); code != 0) {
+        return code;
+    }
+    rte_eth_rxconf rx_conf = info.default_rxconf;
+    rx_conf.offloads = conf.rxmode.offloads;
+    rte_eth_txconf tx_conf = info.default_txconf;
+    tx_conf.offloads = conf.txmode.offloads;
+    const auto socket = static_cast<unsigned>(rte_eth_dev_socket_id(id));
+    if (int code = rte_eth_rx_queue_setup(id, 0, rx, socket, &rx_conf, pool); code != 0) {
+        return code;
+    }
+    if (int code = rte_eth_tx_queue_setup(id, 0, tx, socket, &tx_conf); code != 0) {
+        return code;
+    }
+    return rte_eth_dev_start(id);
+}
+
+// e1000 and e1000e set the interrupt up and never wake (see docs on the emulated cards); sleeping on it would be for ever.
+bool has_false_interrupt(std::string_view driver) {
+    return driver == "net_e1000_em";
+}
+
+Outcome<void> attach(const std::string& name, const std::string& arguments, std::string_view text, std::string_view remedy) {
+    forget_complaints();
+    if (const int code = rte_eal_hotplug_add("vdev", name.c_str(), arguments.c_str()); code != 0) {
+        return explain(code == -EPERM || code == -EACCES ? EPERM : ENODEV, fmt::format("--link {}: {}; {}", text, reason(code), remedy));
+    }
+    return {};
+}
+
+Outcome<std::uint16_t> port_named(const std::string& name, std::string_view text) {
+    std::uint16_t id = 0;
+    if (rte_eth_dev_get_port_by_name(name.c_str(), &id) != 0) {
+        return explain(ENODEV, fmt::format("--link {}: DPDK made no port of it; {}", text, reason(ENODEV)));
+    }
+    return id;
+}
+
+Outcome<std::uint16_t> attach_and_find(const std::string& name, const std::string& arguments, std::string_view text, std::string_view remedy) {
+    if (auto attached = attach(name, arguments, text, remedy); !attached) {
+        return std::unexpected(attached.error());
+    }
+    return port_named(name, text);
+}
+
+Outcome<std::uint16_t> find_or_create_memif(const LinkSpec& spec, const std::string& text, unsigned index) {
+    if (!memif::create_gates()) {
+        return explain(ENOMEM, fmt::format("--link {}: no memory; raise the limit (ulimit -v)", text));
+    }
+    const auto claim = memif::claim_end(spec.value);
+    if (!claim) {
+        return std::unexpected(claim.error());
+    }
+    auto id = attach_and_find(fmt::format("net_memif{}", index), memif::device_arguments(spec.value, *claim), text,
+                              "give another name, or end the program that uses it");
+    if (!id || *id >= memif::ports_max) {
+        sys::close(claim->fd);
+        return id;
+    }
+    memif::keep(*id, *claim);
+    return id;
+}
+
+// The devices that stand for an interface of the kernel's.
+Outcome<std::uint16_t> find_or_create_on_interface(const LinkSpec& spec, const std::string& text, unsigned index) {
+    const bool is_root = sys::call(SYS_geteuid) == 0;
+    if (spec.kind != Kind::tap && if_nametoindex(spec.value.c_str()) == 0) {
+        return explain(ENODEV, fmt::format("--link {}: there is no interface {}; ip link shows what there is", text, spec.value));
+    }
+    const std::string remedy = is_root ? fmt::format("is {} free, and is there CAP_NET_ADMIN?", spec.value)
+                                       : "it needs root, or CAP_NET_ADMIN and CAP_NET_RAW; memif:NAME needs neither";
+    const char* driver = spec.kind == Kind::tap ? "net_tap" : spec.kind == Kind::xdp ? "net_af_xdp" : "net_af_packet";
+    return attach_and_find(fmt::format("{}{}", driver, index), fmt::format("iface={}", spec.value), text, remedy);
+}
+
+Outcome<std::uint16_t> find_or_create(const LinkSpec& spec, const std::string& text, unsigned index) {
+    switch (spec.kind) {
+        case Kind::memif: return find_or_create_memif(spec, text, index);
+        case Kind::tap:
+        case Kind::xdp:
+        case Kind::packet: return find_or_create_on_interface(spec, text, index);
+        case Kind::pci: return port_named(spec.value, text);
+        case Kind::dpdk: {
+            const std::size_t comma = spec.value.find(',');
+            const std::string name = spec.value.substr(0, comma);
+            return attach_and_find(name, comma == std::string::npos ? "" : spec.value.substr(comma + 1), text, "are DPDK's device arguments right?");
+        }
+        case Kind::loop: break;
+    }
+    return explain(EINVAL, "--link loop: is no port; do not open it");
+}
+
+}  // namespace
+
+Outcome<Port> PortAccess::start(std::uint16_t id, std::string_view text, const PortOptions& options) {
+    rte_eth_dev_info info{};
+    if (const int code = rte_eth_dev_info_get(id, &info); code != 0) {
+        return explain(ENODEV, fmt::format("--link {}: {}", text, reason(code)));
+    }
+    if (options.mtu != 0 && (options.mtu < info.min_mtu || options.mtu > info.max_mtu)) {
+        return explain(ERANGE, fmt::format("--mtu {}: the link {} takes {} to {}", options.mtu, text, info.min_mtu, info.max_mtu));
+    }
+    const auto pool = use_packet_pool(options.packets);
+    if (!pool) {
+        return std::unexpected(pool.error());
+    }
+    const std::string_view driver = info.driver_name;
+    rte_eth_conf conf = configuration(info, options, driver);
+    forget_complaints();
+    conf.intr_conf.rxq = options.rx_interrupt && !has_false_interrupt(driver) ? 1 : 0;
+    int code = configure_and_start(id, info, conf, options, *pool);
+    if (code != 0 && conf.intr_conf.rxq != 0) {
+        conf.intr_conf.rxq = 0;
+        code = configure_and_start(id, info, conf, options, *pool);
+    }
+    if (code != 0) {
+        release_packet_pool();
+        return explain(EIO, fmt::format("--link {}: the port does not start ({}); SHUNT_LOG=debug shows DPDK's own log", text, reason(code)));
+    }
+    Port port;
+    port.id = id;
+    port.pool = *pool;
+    port.offloads = offloads_of(conf, driver);
+    if (conf.intr_conf.rxq != 0 && rte_eth_dev_rx_intr_enable(id, 0) == 0) {
+        rte_eth_dev_rx_intr_disable(id, 0);
+        port.rx_event_fd_ = rte_eth_dev_rx_intr_ctl_q_get_fd(id, 0);
+        port.offloads.rx_interrupt = port.rx_event_fd_ >= 0;
+    }
+    rte_ether_addr mac{};
+    if (options.mac) {
+        std::copy(options.mac->begin(), options.mac->end(), mac.addr_bytes);
+        rte_eth_dev_default_mac_addr_set(id, &mac);   // where the driver cannot, promiscuous mode below does
+        rte_eth_promiscuous_enable(id);
+    } else {
+        rte_eth_macaddr_get(id, &mac);
+    }
+    std::copy(std::begin(mac.addr_bytes), std::end(mac.addr_bytes), port.mac.begin());
+    rte_eth_allmulticast_enable(id);   // groups are sorted out above; not every driver can, and then it passes all or says so
+    rte_eth_dev_get_mtu(id, &port.mtu);
+    if (options.mtu != 0) {
+        port.mtu = options.mtu;
+    }
+    return port;
+}
+
+Outcome<Port> open_port(const LinkSpec& spec, const PortOptions& options) {
+    const std::string text = to_string(spec);
+    const auto id = find_or_create(spec, text, options.index);
+    if (!id) {
+        return std::unexpected(id.error());
+    }
+    auto port = PortAccess::start(*id, text, options);
+    if (port) {
+        port->is_gated = spec.kind == Kind::memif;
+    }
+    return port;
+}
+
+void close_port(Port& port) noexcept {
+    rte_eth_dev_stop(port.id);
+    rte_eth_dev_close(port.id);
+    memif::give_back(port.id);
+    release_packet_pool();
+    port = Port{};
+}
+
+}  // namespace shunt::pmd

@@ -1,0 +1,17 @@
+// What open_port.cpp, ring_port.cpp and memif_wire.cpp share behind Port's back.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "pmd/port.hpp"
+
+namespace shunt::pmd {
+
+struct PortAccess {
+    // Configures and starts DPDK's port `id`; `text` is what the user called it. The port has its share of the packet pool afterwards.
+    static Outcome<Port> start(std::uint16_t id, std::string_view text, const PortOptions& options);
+};
+
+}  // namespace shunt::pmd

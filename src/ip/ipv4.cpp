@@ -1,0 +1,234 @@
+#include "ip/ipv4.hpp"
+
+#include <algorithm>
+
+#include "pmd/fragments.hpp"
+#include "pmd/port_inline.hpp"
+
+namespace shunt {
+namespace {
+
+constexpr std::uint16_t loop_mtu = 1500;
+
+Ipv4Verdict dropped(DropReason reason) noexcept {
+    Ipv4Verdict verdict;
+    verdict.reason = reason;
+    return verdict;
+}
+
+Ipv4Verdict::Kind kind_of(std::uint8_t protocol) noexcept {
+    switch (protocol) {
+        case wire::protocol_tcp: return Ipv4Verdict::Kind::tcp;
+        case wire::protocol_udp: return Ipv4Verdict::Kind::udp;
+        case wire::protocol_icmp: return Ipv4Verdict::Kind::icmp;
+        default: return Ipv4Verdict::Kind::unknown_protocol;
+    }
+}
+
+}  // namespace
+
+Ipv4::Ipv4(std::span<Link* const> links, Counters& counters, pmd::Fragments* fragments, std::uint8_t ttl) noexcept
+    : link_count_(static_cast<unsigned>(std::min<std::size_t>(links.size(), links_max))), ttl_(ttl), counters_(&counters), fragments_(fragments) {
+    std::copy_n(links.begin(), link_count_, links_.begin());
+}
+
+Result<void> Ipv4::add_address(const Ipv4Address& address) noexcept {
+    if (owns(address.address)) {
+        return fail(EEXIST);
+    }
+    if (address_count_ == addresses_max || address.link >= link_count_) {
+        return fail(ENOSPC);
+    }
+    addresses_[address_count_++] = address;
+    Link& link = *links_[address.link];
+    if (link.address == 0) {
+        link.address = address.address;
+        link.broadcast = address.broadcast();
+    }
+    return {};
+}
+
+bool Ipv4::is_broadcast(std::uint32_t address) const noexcept {
+    return address == wire::limited_broadcast ||
+           std::any_of(addresses_.begin(), addresses_.begin() + address_count_, [&](const Ipv4Address& ours) { return ours.broadcast() != 0 && ours.broadcast() == address; });
+}
+
+const Ipv4Address* Ipv4::on_link(std::uint32_t destination) const noexcept {
+    const Ipv4Address* best = nullptr;
+    for (const Ipv4Address& ours : addresses()) {
+        if (ours.contains(destination) && (best == nullptr || ours.length > best->length)) {
+            best = &ours;
+        }
+    }
+    return best;
+}
+
+// Our address on the link that leads to `destination`; null when no link does.
+const Ipv4Address* Ipv4::address_for(std::uint32_t destination) const noexcept {
+    if (const Ipv4Address* direct = on_link(destination)) {
+        return direct;
+    }
+    const bool is_group = destination == wire::limited_broadcast;
+    if (is_group && address_count_ != 0) {
+        return &addresses_[0];
+    }
+    return gateway_ != 0 && !wire::is_loopback(destination) && !wire::is_multicast(destination) ? on_link(gateway_) : nullptr;
+}
+
+bool Ipv4::reaches(std::uint32_t destination) const noexcept {
+    return owns(destination) || (destination != 0 && address_for(destination) != nullptr);
+}
+
+Result<Path> Ipv4::route(std::uint32_t destination, std::uint32_t source) noexcept {
+    if (source != 0 && !owns(source)) {
+        return fail(EADDRNOTAVAIL);
+    }
+    Path path;
+    path.destination = destination;
+    path.ttl = ttl_;
+    if (owns(destination)) {
+        path.source = source != 0 ? source : destination;
+        path.mtu = loop_mtu;
+        return path;
+    }
+    const Ipv4Address* ours = destination == 0 ? nullptr : address_for(destination);
+    if (ours == nullptr) {
+        return fail(ENETUNREACH);
+    }
+    const bool direct = ours->contains(destination) || destination == wire::limited_broadcast;
+    path.source = source != 0 ? source : ours->address;
+    path.link = links_[ours->link];
+    path.mtu = path.link->port.mtu;
+    path.neighbour = path.link->neighbour(direct ? destination : gateway_);
+    if (path.neighbour == nullptr) {
+        return fail(ENOBUFS);
+    }
+    return path;
+}
+
+Ipv4Verdict Ipv4::input(Packet*& packet, Time now) noexcept {
+    if (packet->first_size() < sizeof(wire::Ipv4Header)) {
+        return dropped(DropReason::ip_malformed);
+    }
+    const auto* header = reinterpret_cast<const wire::Ipv4Header*>(packet->data());
+    const unsigned header_bytes = header->header_bytes();
+    const std::uint32_t total = header->total_length;
+    if (header->version() != 4 || header_bytes < sizeof(wire::Ipv4Header) || header_bytes > packet->first_size() || total < header_bytes || total > packet->size()) {
+        return dropped(DropReason::ip_malformed);
+    }
+    const ChecksumState checksum = packet_source()->rx_ipv4_checksum(*packet);
+    if (checksum == ChecksumState::bad || (checksum == ChecksumState::unknown && !header->has_good_checksum())) {
+        return dropped(DropReason::ip_bad_checksum);
+    }
+    Ipv4Verdict verdict;
+    verdict.source = header->source;
+    verdict.destination = header->destination;
+    verdict.tos = header->tos;
+    verdict.ttl = header->ttl;
+    if (!owns(verdict.destination)) {
+        if (!is_broadcast(verdict.destination)) {
+            return dropped(DropReason::ip_not_for_us);
+        }
+        verdict.to_group = true;
+    }
+    if (verdict.source == 0 || is_broadcast(verdict.source) || wire::is_multicast(verdict.source)) {
+        return dropped(DropReason::ip_bad_source);
+    }
+    if (packet->size() > total) {
+        packet->trim_back(packet->size() - total);
+    }
+    if (header->is_fragment()) {
+        packet = fragments_ == nullptr ? (packet->free(), nullptr) : pmd::reassemble(*fragments_, packet, now);
+        if (packet == nullptr) {
+            verdict.kind = Ipv4Verdict::Kind::consumed;
+            return verdict;
+        }
+        header = reinterpret_cast<const wire::Ipv4Header*>(packet->data());
+    }
+    verdict.kind = kind_of(header->protocol);
+    packet->trim_front(header->header_bytes());
+    return verdict;
+}
+
+void Ipv4::write_header(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment) noexcept {
+    const auto total = static_cast<std::uint16_t>(packet->size() + sizeof(wire::Ipv4Header));
+    auto* header = reinterpret_cast<wire::Ipv4Header*>(packet->prepend(sizeof(wire::Ipv4Header)));
+    header->version_ihl = 0x45;
+    header->tos = path.tos;
+    header->total_length = total;
+    header->identification = identification;
+    header->fragment = fragment;
+    header->ttl = path.ttl;
+    header->protocol = protocol;
+    header->source = path.source;
+    header->destination = path.destination;
+    header->checksum = 0;
+    if (path.link == nullptr || !path.link->port.offloads.tx_ipv4_checksum) {
+        header->fill_checksum();
+    }
+}
+
+void Ipv4::output(Packet* packet, const Path& path, std::uint8_t protocol, Time now) noexcept {
+    write_header(packet, path, protocol, ++identification_, wire::Ipv4Header::dont_fragment);
+    if (path.link != nullptr) {
+        const pmd::Offloads& offloads = path.link->port.offloads;
+        const bool tcp = protocol == wire::protocol_tcp && offloads.tx_tcp_checksum;
+        const bool udp = protocol == wire::protocol_udp && offloads.tx_udp_checksum;
+        if (offloads.tx_ipv4_checksum || tcp || udp) {
+            pmd::Port::request_tx_checksum(*packet, sizeof(wire::EthernetHeader), sizeof(wire::Ipv4Header), offloads.tx_ipv4_checksum, tcp, udp);
+        }
+    }
+    hand_over(packet, path, now);
+}
+
+void Ipv4::output_fragment(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment, Time now) noexcept {
+    write_header(packet, path, protocol, identification, fragment);
+    if (path.link != nullptr && path.link->port.offloads.tx_ipv4_checksum) {
+        pmd::Port::request_tx_checksum(*packet, sizeof(wire::EthernetHeader), sizeof(wire::Ipv4Header), true, false, false);
+    }
+    hand_over(packet, path, now);
+}
+
+void Ipv4::hand_over(Packet* packet, const Path& path, Time now) noexcept {
+    if (path.link != nullptr) {
+        path.link->output(packet, *path.neighbour, now);
+    } else {
+        loop_back(packet, path);
+    }
+}
+
+// The sender's retransmission queue may still hold the packet, and the receiver will queue and trim it: give the receiver its own.
+void Ipv4::loop_back(Packet* packet, const Path&) noexcept {
+    if (looped_count_ == loop_queue_max) {
+        counters_->count(DropReason::neighbour_queue_full);
+        packet->free();
+        return;
+    }
+    if (packet->is_shared()) {
+        Packet* copy = packet_source()->allocate();
+        const std::uint32_t size = packet->size();
+        if (copy == nullptr || copy->tailroom() < size) {
+            counters_->count(DropReason::packet_pool_empty);
+            if (copy != nullptr) {
+                copy->free();
+            }
+            packet->free();
+            return;
+        }
+        packet->copy_out(0, copy->append(size), size);
+        packet->free();
+        packet = copy;
+    }
+    looped_.push_back(packet);
+    ++looped_count_;
+}
+
+Packet* Ipv4::take_looped() noexcept {
+    if (looped_.is_empty()) {
+        return nullptr;
+    }
+    --looped_count_;
+    return looped_.pop_front();
+}
+
+}  // namespace shunt

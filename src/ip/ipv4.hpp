@@ -1,0 +1,132 @@
+// IPv4 (RFC 791, RFC 1122 section 3): our addresses, routes, and the way in and out. Reassembly is DPDK's (pmd/fragments).
+// Knows no ports and no connections; a received packet is handed back as a verdict.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "base/counters.hpp"
+#include "base/random.hpp"
+#include "base/result.hpp"
+#include "base/time.hpp"
+#include "link/link.hpp"
+#include "pmd/packet.hpp"
+#include "wire/ipv4.hpp"
+
+namespace shunt {
+
+namespace pmd {
+struct Fragments;
+}
+
+// Who talks to whom, over what: resolved once a connection, or once a datagram.
+struct Path {
+    std::uint32_t source = 0;       // host order
+    std::uint32_t destination = 0;  // host order
+    Link* link = nullptr;           // null: to ourselves
+    Neighbour* neighbour = nullptr; // null: to ourselves
+    std::uint16_t mtu = 1500;
+    std::uint8_t tos = 0;
+    std::uint8_t ttl = 64;
+
+    bool is_local() const noexcept { return link == nullptr; }
+};
+
+struct Ipv4Address {
+    std::uint32_t address = 0;
+    std::uint8_t length = 0;  // prefix bits
+    std::uint8_t link = 0;    // index
+
+    std::uint32_t mask() const noexcept { return length == 0 ? 0 : ~std::uint32_t{0} << (32 - length); }
+    bool contains(std::uint32_t other) const noexcept { return ((address ^ other) & mask()) == 0; }
+    std::uint32_t broadcast() const noexcept { return length >= 31 ? 0 : address | ~mask(); }
+};
+
+// What ipv4 says of a received packet. For tcp, udp and icmp the packet's data() is the transport header and the padding is cut off.
+struct Ipv4Verdict {
+    enum class Kind : std::uint8_t { tcp, udp, icmp, unknown_protocol, consumed, drop };
+    Kind kind = Kind::drop;
+    DropReason reason = DropReason::ip_malformed;
+    std::uint8_t tos = 0;
+    std::uint8_t ttl = 0;
+    bool to_group = false;  // broadcast or multicast: never answered by an error
+    std::uint32_t source = 0;
+    std::uint32_t destination = 0;
+};
+
+class Ipv4 {
+public:
+    static constexpr unsigned links_max = 4, addresses_max = 32;
+    static constexpr std::uint32_t loop_queue_max = 4096;
+
+    Ipv4(std::span<Link* const> links, Counters& counters, pmd::Fragments* fragments, std::uint8_t ttl) noexcept;
+
+    // EEXIST when it is there already, ENOSPC beyond addresses_max.
+    Result<void> add_address(const Ipv4Address& address) noexcept;
+    void set_gateway(std::uint32_t gateway) noexcept { gateway_ = gateway; }
+    void own_loopback() noexcept { owns_loopback_ = true; }  // 127.0.0.0/8 is ours (--link loop)
+    std::span<const Ipv4Address> addresses() const noexcept { return {addresses_.data(), address_count_}; }
+
+    bool owns(std::uint32_t address) const noexcept {
+        for (unsigned i = 0; i < address_count_; ++i) {
+            if (addresses_[i].address == address) {
+                return true;
+            }
+        }
+        return owns_loopback_ && wire::is_loopback(address);
+    }
+    bool is_broadcast(std::uint32_t address) const noexcept;
+
+    // The way to `destination`; `source` 0 lets the route choose. ENETUNREACH without a route, EADDRNOTAVAIL when `source` is not ours, ENOBUFS
+    // when the neighbour table is full.
+    Result<Path> route(std::uint32_t destination, std::uint32_t source) noexcept;
+    // Whether route() would succeed; does not touch the neighbour table.
+    bool reaches(std::uint32_t destination) const noexcept;
+
+    Ipv4Verdict input(Packet*& packet, Time now) noexcept;
+
+    // Prepends the header and sends; takes ownership. The packet must fit the path's MTU (else see output_fragments). Non-fragments carry DF.
+    void output(Packet* packet, const Path& path, std::uint8_t protocol, Time now) noexcept;
+    // One piece of a larger datagram: `fragment` is the header's flags-and-offset word.
+    void output_fragment(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment, Time now) noexcept;
+    std::uint16_t next_identification() noexcept { return ++identification_; }
+
+    // Whether the port fills in the transport checksum on this path.
+    static bool offloads_tcp_checksum(const Path& path) noexcept { return path.link != nullptr && path.link->port.offloads.tx_tcp_checksum; }
+    static bool offloads_udp_checksum(const Path& path) noexcept { return path.link != nullptr && path.link->port.offloads.tx_udp_checksum; }
+
+    // Packets that we sent to ourselves; the stack takes them in its next poll.
+    Packet* take_looped() noexcept;
+    bool has_looped() const noexcept { return !looped_.is_empty(); }
+
+    void flush(Time now) noexcept {
+        for (Link* link : links()) {
+            link->flush(now);
+        }
+    }
+    std::span<Link* const> links() const noexcept { return {links_.data(), link_count_}; }
+    pmd::Port* packet_source() const noexcept { return &links_[0]->port; }
+
+private:
+    void write_header(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment) noexcept;
+    void hand_over(Packet* packet, const Path& path, Time now) noexcept;
+    void loop_back(Packet* packet, const Path& path) noexcept;
+    const Ipv4Address* on_link(std::uint32_t destination) const noexcept;
+    const Ipv4Address* address_for(std::uint32_t destination) const noexcept;
+
+    std::array<Link*, links_max> links_{};
+    unsigned link_count_ = 0;
+    std::array<Ipv4Address, addresses_max> addresses_{};
+    unsigned address_count_ = 0;
+    std::uint32_t gateway_ = 0;
+    bool owns_loopback_ = false;
+    std::uint8_t ttl_;
+    std::uint16_t identification_ = 0;
+    std::uint32_t looped_count_ = 0;
+    PacketQueue looped_;
+    Counters* counters_;
+    pmd::Fragments* fragments_;
+};
+
+}  // namespace shunt

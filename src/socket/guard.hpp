@@ -1,0 +1,65 @@
+// Holding the stack's lock, and waiting under it. Private to src/socket/.
+#pragma once
+
+#include <span>
+
+#include "socket/state.hpp"
+
+namespace shunt::socket {
+
+// What a thread knows of itself.
+struct ThreadState {
+    std::uint32_t tid = 0;
+    bool is_inside = false;                 // holds the lock: signal handlers must wait
+    volatile bool has_deferred = false;     // a signal came meanwhile
+    volatile bool was_interrupted = false;  // a handler ran; ...
+    volatile bool must_return = false;      // ... and it was installed without SA_RESTART
+};
+ThreadState& this_thread() noexcept;
+
+// The lock, from construction to destruction. Leaving tells everybody what has changed.
+class Guard {
+public:
+    explicit Guard(Layer& layer) noexcept : layer_(layer), thread_(this_thread()) { enter(); }
+    ~Guard() { leave(true); }
+    Guard(const Guard&) = delete;
+    Guard& operator=(const Guard&) = delete;
+
+    Layer& layer() noexcept { return layer_; }
+    ThreadState& thread() noexcept { return thread_; }
+    // Lets others in, and signal handlers run.
+    void yield() noexcept {
+        leave(false);
+        enter();
+    }
+    void enter() noexcept {
+        thread_.is_inside = true;
+        layer_.stack->lock(thread_.tid);
+    }
+    void leave(bool for_good) noexcept;
+
+private:
+    Layer& layer_;
+    ThreadState& thread_;
+};
+
+enum class Wake : std::uint8_t { ready, kernel_ready, timed_out, interrupted };
+
+// What a wait waits for.
+struct WaitFor {
+    std::span<Socket* const> sockets;  // null entries are skipped
+    EpollSet* set = nullptr;
+    std::span<pollfd> kernel;          // kernel descriptors; revents are filled when Wake::kernel_ready
+    Time deadline = never;
+    bool restartable = true;           // SA_RESTART handlers do not end it
+};
+
+// Polls, spins, sleeps until ready(context) says so. The lock is held on entry and on return, not in between.
+Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void* context) noexcept, void* context) noexcept;
+
+template <class Ready>
+Wake wait_until(Guard& guard, const WaitFor& what, Ready ready) noexcept {
+    return wait(guard, what, [](void* context) noexcept -> bool { return (*static_cast<Ready*>(context))(); }, &ready);
+}
+
+}  // namespace shunt::socket

@@ -1,0 +1,206 @@
+// The layer's tables, news on their way to epoll sets and sleepers, addresses as programs write them.
+#include <sys/eventfd.h>
+
+#include <fcntl.h>
+
+#include <cstring>
+
+#include "base/sys.hpp"
+#include "socket/guard.hpp"
+
+namespace shunt::socket {
+namespace {
+
+constexpr std::uint32_t sets_max = 8192;
+constexpr int internal_fd_base = 256;  // our own descriptors stay out of the low numbers
+
+// Moves a descriptor up, so that the program's next open() gets the number it expects.
+int lift(long fd) noexcept {
+    if (fd < 0) {
+        return -1;
+    }
+    const long lifted = sys::fcntl(static_cast<int>(fd), F_DUPFD_CLOEXEC, internal_fd_base);
+    if (lifted < 0) {
+        return static_cast<int>(fd);
+    }
+    sys::close(static_cast<int>(fd));
+    return static_cast<int>(lifted);
+}
+
+}  // namespace
+
+std::size_t layer_bytes(std::uint32_t sockets_max) noexcept {
+    return sizeof(Layer) + Pool<Socket>::bytes_for(sockets_max) + Pool<EpollSet>::bytes_for(sets_max) + Pool<Interest>::bytes_for(sockets_max * 2) + 4 * 64;
+}
+
+Layer* create_layer(Stack& stack, const pmd::TscClock& clock, Duration spin, std::uint32_t sockets_max) {
+    Arena& arena = stack.arena();
+    auto* layer = new (arena.carve(sizeof(Layer), 64)) Layer;
+    layer->stack = &stack;
+    layer->clock = clock;
+    layer->spin = spin;
+    layer->sockets = Pool<Socket>(arena.carve(Pool<Socket>::bytes_for(sockets_max), 64), sockets_max);
+    layer->sets = Pool<EpollSet>(arena.carve(Pool<EpollSet>::bytes_for(sets_max), 64), sets_max);
+    layer->interests = Pool<Interest>(arena.carve(Pool<Interest>::bytes_for(sockets_max * 2), 64), sockets_max * 2);
+    layer->rx_events = lift(sys::epoll_create1(EPOLL_CLOEXEC));
+    layer->has_interrupts = layer->rx_events >= 0;
+    for (Link* link : stack.links()) {
+        const int fd = link->port.rx_event_fd();
+        epoll_event event{};
+        event.events = EPOLLIN | EPOLLET;
+        layer->has_interrupts = layer->has_interrupts && fd >= 0 && sys::epoll_ctl(layer->rx_events, EPOLL_CTL_ADD, fd, &event) == 0;
+    }
+    for (int& fd : layer->slot_fds) {
+        fd = lift(sys::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE));
+    }
+    stack.layer_above = layer;
+    return layer;
+}
+
+void make_ready(EpollSet& set, Interest& interest) noexcept {
+    if (interest.is_ready) {
+        return;
+    }
+    interest.is_ready = true;
+    interest.next_ready = nullptr;
+    interest.previous_ready = set.ready_tail;
+    (set.ready_tail != nullptr ? set.ready_tail->next_ready : set.ready_head) = &interest;
+    set.ready_tail = &interest;
+}
+
+void dispatch(Layer& layer) noexcept {
+    while (Endpoint* endpoint = layer.stack->changed().pop()) {
+        endpoint->news = 0;
+        auto* socket = static_cast<Socket*>(endpoint->owner);
+        if (socket == nullptr) {
+            continue;
+        }
+        layer.pending_wakes |= socket->sleepers;
+        for (Interest* interest = socket->interests; interest != nullptr; interest = interest->next_of_socket) {
+            if (!interest->is_disabled) {
+                make_ready(*interest->set, *interest);
+                layer.pending_wakes |= interest->set->sleepers;
+            }
+        }
+    }
+}
+
+namespace {
+
+short readiness_of_connection(const Layer& layer, const Socket& socket) noexcept {
+    const tcp::Connection& c = *socket.connection;
+    using tcp::State;
+    if (c.state == State::syn_sent || c.state == State::syn_received) {
+        return 0;
+    }
+    int mask = 0;
+    const bool is_over = c.state == State::closed || c.state == State::time_wait;
+    const bool no_more_input = c.fin_received || c.rcv_shut || is_over;
+    const bool no_more_output = c.fin_queued || is_over;
+    if (c.rcv_queued >= socket.rcvlowat || no_more_input) {
+        mask |= POLLIN | POLLRDNORM;
+    }
+    if (no_more_input) {
+        mask |= POLLRDHUP;
+    }
+    if ((no_more_input && no_more_output && (c.fin_received || is_over)) || is_over) {
+        mask |= POLLHUP;
+    }
+    if (no_more_output) {
+        mask |= POLLOUT | POLLWRNORM;
+    } else {
+        const std::uint32_t room = layer.stack->tcp().send_room(c);
+        if (room != 0 && room >= c.buffered() / 2) {  // as Linux: a third of the buffer free
+            mask |= POLLOUT | POLLWRNORM;
+        }
+    }
+    if (c.error != 0) {
+        mask |= POLLERR;
+    }
+    return static_cast<short>(mask);
+}
+
+}  // namespace
+
+short readiness_of(const Layer& layer, const Socket& socket) noexcept {
+    if (socket.connection != nullptr) {
+        return readiness_of_connection(layer, socket);
+    }
+    if (socket.listener != nullptr) {
+        return socket.listener->accept_head != nullptr ? POLLIN | POLLRDNORM : 0;
+    }
+    if (socket.udp != nullptr) {
+        const UdpEndpoint& udp = *socket.udp;
+        int mask = POLLOUT | POLLWRNORM;
+        if (!udp.rcv_queue.is_empty() || udp.is_shut_for_receive) {
+            mask |= POLLIN | POLLRDNORM;
+        }
+        if (udp.is_shut_for_receive) {
+            mask |= POLLRDHUP | (udp.is_shut_for_send ? POLLHUP : 0);
+        }
+        if (udp.error != 0) {
+            mask |= POLLERR;
+        }
+        return static_cast<short>(mask);
+    }
+    return POLLOUT | POLLWRNORM | POLLHUP;  // a TCP socket that is not connected
+}
+
+Result<Address> read_address(const sockaddr* address, socklen_t length, bool is_v6) noexcept {
+    if (address == nullptr || length < sizeof(sa_family_t)) {
+        return fail(EINVAL);
+    }
+    if (address->sa_family == AF_INET && !is_v6) {
+        sockaddr_in v4;
+        if (length < sizeof v4) {
+            return fail(EINVAL);
+        }
+        std::memcpy(&v4, address, sizeof v4);
+        return Address{ntohl(v4.sin_addr.s_addr), ntohs(v4.sin_port)};
+    }
+    if (address->sa_family != AF_INET6 || !is_v6) {
+        return fail(EAFNOSUPPORT);
+    }
+    constexpr socklen_t without_scope = 24;
+    sockaddr_in6 v6{};
+    if (length < without_scope) {
+        return fail(EINVAL);
+    }
+    std::memcpy(&v6, address, length < sizeof v6 ? length : sizeof v6);
+    if (IN6_IS_ADDR_UNSPECIFIED(&v6.sin6_addr)) {
+        return Address{0, ntohs(v6.sin6_port)};
+    }
+    if (!IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+        return fail(ENETUNREACH);
+    }
+    std::uint32_t raw;
+    std::memcpy(&raw, v6.sin6_addr.s6_addr + 12, 4);
+    return Address{ntohl(raw), ntohs(v6.sin6_port)};
+}
+
+void write_address(Address from, bool is_v6, sockaddr* address, socklen_t* length) noexcept {
+    if (address == nullptr || length == nullptr) {
+        return;
+    }
+    if (!is_v6) {
+        sockaddr_in v4{};
+        v4.sin_family = AF_INET;
+        v4.sin_port = htons(from.port);
+        v4.sin_addr.s_addr = htonl(from.address);
+        std::memcpy(address, &v4, *length < sizeof v4 ? *length : sizeof v4);
+        *length = sizeof v4;
+        return;
+    }
+    sockaddr_in6 v6{};
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(from.port);
+    if (from.address != 0) {
+        v6.sin6_addr.s6_addr[10] = v6.sin6_addr.s6_addr[11] = 0xff;
+        const std::uint32_t raw = htonl(from.address);
+        std::memcpy(v6.sin6_addr.s6_addr + 12, &raw, 4);
+    }
+    std::memcpy(address, &v6, *length < sizeof v6 ? *length : sizeof v6);
+    *length = sizeof v6;
+}
+
+}  // namespace shunt::socket

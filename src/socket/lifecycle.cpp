@@ -1,0 +1,395 @@
+// Descriptions: made, shared, let go; bind, listen, accept, connect, shutdown; names.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/sys.hpp"
+#include "pmd/port_inline.hpp"
+#include "socket/guard.hpp"
+#include "socket/ancillary.hpp"
+#include "socket/options.hpp"
+
+namespace shunt::socket {
+namespace {
+
+int kernel_int(int fd, int level, int name, int otherwise) noexcept {
+    int value = otherwise;
+    socklen_t length = sizeof value;
+    return sys::getsockopt(fd, level, name, &value, &length) == 0 ? value : otherwise;
+}
+
+// The last reference is gone. With the lock held.
+void destroy(Layer& layer, Socket& socket, Time now) noexcept {
+    detach_from_sets(layer, socket);
+    if (socket.connection != nullptr) {
+        layer.stack->tcp().release(*socket.connection, socket.linger_s == 0, now);
+    }
+    if (socket.listener != nullptr) {
+        layer.stack->tcp().close(*socket.listener, now);
+    }
+    if (socket.udp != nullptr) {
+        layer.stack->udp().close(*socket.udp);
+    }
+    layer.sockets.destroy(&socket);
+}
+
+// SO_LINGER with a time: close waits until all is acknowledged, or that long.
+void linger(Guard& guard, Socket& socket) noexcept {
+    tcp::Connection* c = socket.connection;
+    if (c == nullptr || socket.linger_s <= 0 || socket.nonblocking || c->rcv_queued != 0) {
+        return;
+    }
+    Layer& layer = guard.layer();
+    layer.stack->tcp().shutdown_send(*c, layer.now());
+    layer.stack->flush(layer.now());
+    Socket* sockets[] = {&socket};
+    WaitFor what;
+    what.sockets = sockets;
+    what.deadline = layer.now() + std::chrono::seconds(socket.linger_s);
+    wait_until(guard, what, [c] { return c->buffered() == 0 || c->state == tcp::State::closed || c->state == tcp::State::time_wait; });
+}
+
+Socket* wrap_accepted(Layer& layer, const Socket& from, tcp::Connection& c) noexcept {
+    Socket* socket = layer.sockets.try_create();
+    if (socket == nullptr) {
+        return nullptr;
+    }
+    socket->is_v6 = from.is_v6;
+    socket->options = from.options;
+    socket->reuse_port = from.reuse_port;
+    socket->linger_s = from.linger_s;
+    socket->rcvlowat = from.rcvlowat;
+    socket->rcvtimeo = from.rcvtimeo;
+    socket->sndtimeo = from.sndtimeo;
+    socket->connection = &c;
+    socket->is_bound = true;
+    socket->bound_address = c.local_address;
+    socket->bound_port = c.local_port;
+    c.owner = socket;
+    ++layer.accelerated;
+    return socket;
+}
+
+}  // namespace
+
+Result<Socket*> open(Stack& stack, int fd) {
+    Layer& layer = layer_of(stack);
+    const int type = kernel_int(fd, SOL_SOCKET, SO_TYPE, 0);
+    const int domain = kernel_int(fd, SOL_SOCKET, SO_DOMAIN, 0);
+    if ((type != SOCK_STREAM && type != SOCK_DGRAM) || (domain != AF_INET && domain != AF_INET6)) {
+        return fail(EPROTONOSUPPORT);
+    }
+    const long flags = sys::fcntl(fd, F_GETFL);
+    Socket* socket = nullptr;
+    {
+        Guard guard(layer);
+        socket = layer.sockets.try_create();
+        if (socket == nullptr) {
+            return fail(ENOBUFS);
+        }
+        if (type == SOCK_DGRAM) {
+            const auto endpoint = layer.stack->udp().open();
+            if (!endpoint) {
+                layer.sockets.destroy(socket);
+                return fail(ENOBUFS);
+            }
+            socket->udp = *endpoint;
+            socket->udp->owner = socket;
+        }
+        ++layer.accelerated;
+    }
+    socket->type = type;
+    socket->is_v6 = domain == AF_INET6;
+    socket->nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
+    import_options(*socket, fd);
+    return socket;
+}
+
+void retain(Socket& socket) noexcept {
+    Guard guard(layer());
+    ++socket.references;
+}
+
+void release(Socket& socket, int) noexcept {
+    Guard guard(layer());
+    if (socket.references == 1) {
+        linger(guard, socket);
+    }
+    if (socket.references == 1) {
+        drop_last_reference(guard, socket);
+    } else {
+        --socket.references;
+    }
+}
+
+void drop_last_reference(Guard& guard, Socket& socket) noexcept {
+    const Time now = guard.layer().now();
+    destroy(guard.layer(), socket, now);
+    guard.layer().stack->flush(now);
+}
+
+bool is_both(const Socket& socket) noexcept { return socket.is_both; }
+void set_both(Socket& socket, bool both) noexcept { socket.is_both = both; }
+bool is_stream(const Socket& socket) noexcept { return socket.type == SOCK_STREAM; }
+void set_nonblocking(Socket& socket, bool on) noexcept { socket.nonblocking = on; }
+bool is_nonblocking(const Socket& socket) noexcept { return socket.nonblocking; }
+
+long bind(Socket& socket, const sockaddr* address, socklen_t length) noexcept {
+    const auto where = read_address(address, length, socket.is_v6);
+    if (!where) {
+        return -(code_of(where.error()) == ENETUNREACH ? EADDRNOTAVAIL : code_of(where.error()));
+    }
+    Guard guard(layer());
+    Stack& stack = *guard.layer().stack;
+    if (socket.udp != nullptr) {
+        const auto bound = stack.udp().bind(*socket.udp, where->address, where->port);
+        if (!bound) {
+            return -code_of(bound.error());
+        }
+        socket.is_bound = true;
+        return 0;
+    }
+    if (socket.is_bound || socket.connection != nullptr) {
+        return -EINVAL;
+    }
+    if (where->address != 0 && !stack.ipv4().owns(where->address)) {
+        return -EADDRNOTAVAIL;
+    }
+    std::uint16_t port = where->port;
+    if (port == 0) {
+        const auto picked = stack.tcp().pick_port(where->address, 0, 0, guard.layer().now());
+        if (!picked) {
+            return -EADDRINUSE;
+        }
+        port = *picked;
+    } else if (!stack.tcp().is_port_free(where->address, port, socket.options.reuse_address, socket.reuse_port)) {
+        return -EADDRINUSE;
+    }
+    socket.is_bound = true;
+    socket.bound_address = where->address;
+    socket.bound_port = port;
+    return 0;
+}
+
+long listen(Socket& socket, int backlog) noexcept {
+    Guard guard(layer());
+    Stack& stack = *guard.layer().stack;
+    if (socket.udp != nullptr) {
+        return -EOPNOTSUPP;
+    }
+    if (socket.connection != nullptr) {
+        return -EINVAL;
+    }
+    const auto most = static_cast<std::uint32_t>(stack.tunables().somaxconn);
+    const std::uint32_t wanted = std::min(backlog < 0 ? most : static_cast<std::uint32_t>(backlog), most);
+    if (socket.listener != nullptr) {
+        socket.listener->backlog = std::max(wanted, 1U);
+        return 0;
+    }
+    const auto listener = stack.tcp().listen(socket.bound_address, socket.bound_port, wanted, socket.options, socket.reuse_port);
+    if (!listener) {
+        return -code_of(listener.error());
+    }
+    socket.listener = *listener;
+    socket.listener->owner = &socket;
+    socket.is_bound = true;
+    socket.bound_port = (*listener)->local_port;
+    return 0;
+}
+
+long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, socklen_t* length) noexcept {
+    *accepted = nullptr;
+    Guard guard(layer());
+    Layer& layer = guard.layer();
+    if (socket.udp != nullptr) {
+        return -EOPNOTSUPP;
+    }
+    if (socket.listener == nullptr) {
+        return -EINVAL;
+    }
+    pollfd kernel{fd, POLLIN, 0};
+    Socket* sockets[] = {&socket};
+    WaitFor what;
+    what.sockets = sockets;
+    if (socket.is_both) {
+        what.kernel = std::span(&kernel, 1);
+    }
+    const Time now = layer.now();
+    what.deadline = socket.nonblocking ? now : saturating_add(now, socket.rcvtimeo);
+    what.restartable = socket.rcvtimeo == Duration::max();
+    if (socket.listener->accept_head == nullptr) {
+        ++socket.references;
+        const Wake wake = wait_until(guard, what, [&socket] { return socket.listener->accept_head != nullptr; });
+        if (--socket.references == 0) {
+            destroy(layer, socket, layer.now());
+            return -EBADF;
+        }
+        switch (wake) {
+            case Wake::ready: break;
+            case Wake::kernel_ready: return 0;
+            case Wake::timed_out: return -EAGAIN;
+            case Wake::interrupted: return -EINTR;
+        }
+    }
+    tcp::Connection* c = layer.stack->tcp().accept(*socket.listener);
+    Socket* made = wrap_accepted(layer, socket, *c);
+    if (made == nullptr) {
+        layer.stack->tcp().release(*c, true, now);
+        return -ENFILE;
+    }
+    write_address({c->remote_address, c->remote_port}, made->is_v6, address, length);
+    *accepted = made;
+    return 0;
+}
+
+namespace {
+
+long connect_udp(Guard& guard, Socket& socket, Address to, bool dissolve) noexcept {
+    Udp& udp = guard.layer().stack->udp();
+    const auto done = udp.connect(*socket.udp, dissolve ? UdpDestination{} : UdpDestination{to.address, to.port});
+    return done ? 0 : -code_of(done.error());
+}
+
+// How the attempt has ended; 0 when it is still going on.
+long outcome_of_connect(Socket& socket) noexcept {
+    tcp::Connection& c = *socket.connection;
+    if (c.state == tcp::State::syn_sent || c.state == tcp::State::syn_received) {
+        return 0;
+    }
+    socket.was_connecting = false;
+    if (c.state == tcp::State::closed && c.error != 0) {
+        return -std::exchange(c.error, 0);
+    }
+    return 1;
+}
+
+}  // namespace
+
+long connect(Socket& socket, const sockaddr* address, socklen_t length) noexcept {
+    const bool dissolve = address != nullptr && length >= sizeof(sa_family_t) && address->sa_family == AF_UNSPEC;
+    const auto to = dissolve ? Result<Address>(Address{}) : read_address(address, length, socket.is_v6);
+    if (!to) {
+        return -code_of(to.error());
+    }
+    Guard guard(layer());
+    Layer& layer = guard.layer();
+    tcp::Tcp& tcp = layer.stack->tcp();
+    if (socket.udp != nullptr) {
+        return connect_udp(guard, socket, *to, dissolve);
+    }
+    if (socket.listener != nullptr) {
+        return -EISCONN;
+    }
+    tcp::Connection* old = socket.connection;
+    if (old != nullptr && old->state == tcp::State::closed && !socket.was_connecting) {  // a failed attempt may be repeated
+        socket.connection = nullptr;
+        tcp.release(*old, false, layer.now());
+        old = nullptr;
+    }
+    if (old == nullptr) {
+        if (dissolve) {
+            return 0;
+        }
+        const std::uint32_t destination = to->address != 0 ? to->address : layer.stack->ipv4().addresses()[0].address;
+        const auto c = tcp.connect(socket.bound_address, socket.bound_port, destination, to->port, socket.options, layer.now());
+        if (!c) {
+            return -code_of(c.error());
+        }
+        socket.connection = *c;
+        socket.connection->owner = &socket;
+        socket.was_connecting = true;
+        layer.stack->flush(layer.now());
+        if (socket.nonblocking && outcome_of_connect(socket) == 0) {
+            return -EINPROGRESS;
+        }
+    } else if (!socket.was_connecting) {
+        return -EISCONN;
+    } else if (socket.nonblocking && outcome_of_connect(socket) == 0) {
+        return -EALREADY;
+    }
+    Socket* sockets[] = {&socket};
+    WaitFor what;
+    what.sockets = sockets;
+    what.deadline = saturating_add(layer.now(), socket.sndtimeo);
+    what.restartable = socket.sndtimeo == Duration::max();
+    if (socket.was_connecting) {
+        const Wake wake = wait_until(guard, what, [&socket] { return socket.connection->state != tcp::State::syn_sent && socket.connection->state != tcp::State::syn_received; });
+        if (wake == Wake::timed_out) {
+            return -EINPROGRESS;
+        }
+        if (wake == Wake::interrupted) {
+            return -EINTR;
+        }
+    }
+    const long outcome = outcome_of_connect(socket);
+    return outcome > 0 ? 0 : outcome;
+}
+
+long shutdown(Socket& socket, int how) noexcept {
+    if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) {
+        return -EINVAL;
+    }
+    Guard guard(layer());
+    Layer& layer = guard.layer();
+    if (socket.udp != nullptr) {
+        if (socket.udp->remote_port == 0) {
+            return -ENOTCONN;
+        }
+        socket.udp->is_shut_for_receive |= how != SHUT_WR;
+        socket.udp->is_shut_for_send |= how != SHUT_RD;
+        layer.stack->changed().note(*socket.udp, ready::input | ready::output);
+        return 0;
+    }
+    if (socket.listener != nullptr && how != SHUT_WR) {  // Linux: a listener stops listening
+        layer.stack->tcp().close(*socket.listener, layer.now());
+        socket.listener = nullptr;
+        return 0;
+    }
+    tcp::Connection* c = socket.connection;
+    if (c == nullptr || c->state == tcp::State::closed || c->state == tcp::State::time_wait) {
+        return -ENOTCONN;
+    }
+    if (how != SHUT_WR) {
+        layer.stack->tcp().shutdown_receive(*c);
+    }
+    if (how != SHUT_RD) {
+        layer.stack->tcp().shutdown_send(*c, layer.now());
+    }
+    layer.stack->flush(layer.now());
+    return 0;
+}
+
+long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
+    if (address == nullptr || length == nullptr) {
+        return -EFAULT;
+    }
+    Guard guard(layer());
+    Address name{socket.bound_address, socket.bound_port};
+    if (socket.udp != nullptr) {
+        name = {socket.udp->local_address, socket.udp->local_port};
+    } else if (socket.connection != nullptr) {
+        name = {socket.connection->local_address, socket.connection->local_port};
+    }
+    write_address(name, socket.is_v6, address, length);
+    return 0;
+}
+
+long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
+    if (address == nullptr || length == nullptr) {
+        return -EFAULT;
+    }
+    Guard guard(layer());
+    if (socket.udp != nullptr && socket.udp->remote_port != 0) {
+        write_address({socket.udp->remote_address, socket.udp->remote_port}, socket.is_v6, address, length);
+        return 0;
+    }
+    const tcp::Connection* c = socket.connection;
+    if (c == nullptr || c->state == tcp::State::syn_sent || c->state == tcp::State::closed || c->state == tcp::State::time_wait) {
+        return -ENOTCONN;
+    }
+    write_address({c->remote_address, c->remote_port}, socket.is_v6, address, length);
+    return 0;
+}
+
+}  // namespace shunt::socket

@@ -1,0 +1,250 @@
+#include "socket/runtime.hpp"
+
+#include <pthread.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/sys.hpp"
+#include "pmd/clock.hpp"
+#include "pmd/eal.hpp"
+#include "pmd/fault.hpp"
+#include "pmd/port_inline.hpp"
+#include "socket/guard.hpp"
+#include "socket/keeper.hpp"
+#include "stack/stack.hpp"
+
+namespace shunt::socket {
+namespace {
+
+std::mutex start_mutex;
+std::atomic<Stack*> started{nullptr};
+std::vector<pmd::Port> ports;
+Error start_error;
+bool start_failed = false;
+
+Duration spin_of(config::Profile profile) noexcept {
+    switch (profile) {
+        case config::Profile::latency: return std::chrono::hours(24 * 365);
+        case config::Profile::balanced: return std::chrono::microseconds(50);
+        case config::Profile::throughput: return Duration{};
+    }
+    return Duration{};
+}
+
+SecretKey random_key() noexcept {
+    SecretKey key;
+    while (sys::call(SYS_getrandom, sys::word(&key), sizeof key, 0) != static_cast<long>(sizeof key)) {
+    }
+    return key;
+}
+
+Outcome<std::vector<pmd::LinkSpec>> read_links(const config::Config& config) {
+    std::vector<pmd::LinkSpec> specs;
+    for (const std::string& text : config.links) {
+        auto spec = pmd::parse_link_spec(text);
+        if (!spec) {
+            return std::unexpected(spec.error());
+        }
+        specs.push_back(*spec);
+    }
+    return specs;
+}
+
+Outcome<void> open_ports(const config::Config& config, const std::vector<pmd::LinkSpec>& specs) {
+    pmd::EalOptions eal;
+    eal.links = specs;
+    if (config.memory_mib != 0) {
+        eal.memory_mib = config.memory_mib;
+    } else {
+        constexpr std::uint64_t packet_bytes = 2688;  // data, headroom, both headers of a packet
+        eal.memory_mib = static_cast<std::uint32_t>((config.packets * packet_bytes >> 20) + 32);
+    }
+    if (auto done = pmd::start_eal(eal); !done) {
+        return done;
+    }
+    for (const pmd::LinkSpec& spec : specs) {
+        pmd::PortOptions options;
+        options.packets = config.packets;
+        options.mtu = static_cast<std::uint16_t>(config.mtu);
+        auto port = pmd::open_port(spec, options);
+        if (!port) {
+            return std::unexpected(port.error());
+        }
+        if (!config.faults.empty()) {
+            const auto faults = pmd::parse_fault_options(config.faults);
+            if (!faults) {
+                return std::unexpected(faults.error());
+            }
+            void* place = std::aligned_alloc(64, (sizeof(pmd::FaultInjector) + 63) / 64 * 64);
+            port->faults = new (place) pmd::FaultInjector(*faults);
+        }
+        ports.push_back(*port);
+    }
+    return {};
+}
+
+Outcome<Stack*> build(const config::Config& config) {
+    if (auto complete = config::check_complete(config); !complete) {
+        return std::unexpected(complete.error());
+    }
+    const auto specs = read_links(config);
+    if (!specs) {
+        return std::unexpected(specs.error());
+    }
+    if (auto done = open_ports(config, *specs); !done) {
+        return std::unexpected(done.error());
+    }
+    std::vector<Ipv4Address> addresses;
+    for (const config::Ipv4Prefix& prefix : config.addresses) {
+        const auto link = static_cast<std::uint8_t>(std::min(addresses.size(), ports.size() - 1));  // the n-th address belongs to the n-th link
+        addresses.push_back({prefix.address_host_order, prefix.length, link});
+    }
+    const pmd::TscClock clock = pmd::TscClock::calibrated();
+    StackOptions options;
+    options.ports = ports;
+    options.addresses = addresses;
+    options.gateway = config.gateway.value_or(0);
+    options.tunables = config.tunables;
+    options.key = random_key();
+    options.connections_max = config.connections;
+    options.extra_bytes = layer_bytes(config.connections);
+    auto stack = Stack::create(options, clock.now());
+    if (!stack) {
+        return stack;
+    }
+    Layer* layer = create_layer(**stack, clock, spin_of(config.profile), config.connections);
+    set_layer(layer);
+    start_keeper(*layer);
+    return stack;
+}
+
+}  // namespace
+
+Runtime& Runtime::instance() noexcept {
+    static Runtime runtime;
+    return runtime;
+}
+
+Outcome<void> Runtime::configure() {
+    if (configured_) {
+        return {};
+    }
+    auto config = config::from_environment();
+    if (!config) {
+        return std::unexpected(config.error());
+    }
+    configure(*config);
+    return {};
+}
+
+void Runtime::configure(const config::Config& config) {
+    config_ = config;
+    configured_ = true;
+    active_ = !config_.links.empty();
+    log::set_threshold(config_.log);
+    for (const std::string& warning : config_.warnings) {
+        log::warning("{}", warning);
+    }
+}
+
+Outcome<Stack*> Runtime::stack() {
+    if (Stack* stack = started.load(std::memory_order_acquire)) {
+        return stack;
+    }
+    const std::scoped_lock lock(start_mutex);
+    if (Stack* stack = started.load(std::memory_order_relaxed)) {
+        return stack;
+    }
+    if (start_failed) {
+        return std::unexpected(start_error);
+    }
+    auto stack = build(config_);
+    if (!stack) {
+        start_failed = true;
+        start_error = stack.error();
+        return stack;
+    }
+    started.store(*stack, std::memory_order_release);
+    return stack;
+}
+
+bool Runtime::is_started() const noexcept {
+    return started.load(std::memory_order_acquire) != nullptr;
+}
+
+bool Runtime::owns(std::uint32_t address) const noexcept {
+    return std::any_of(config_.addresses.begin(), config_.addresses.end(), [&](const config::Ipv4Prefix& prefix) { return prefix.address_host_order == address; });
+}
+
+bool Runtime::reaches(std::uint32_t address) const noexcept {
+    if (address == 0 || wire::is_loopback(address) || wire::is_multicast(address)) {
+        return false;
+    }
+    return config_.gateway.has_value() ||
+           std::any_of(config_.addresses.begin(), config_.addresses.end(), [&](const config::Ipv4Prefix& prefix) { return prefix.contains(address); });
+}
+
+Decision Runtime::decide_bind(const sockaddr* address, socklen_t length) const noexcept {
+    using Side = Decision::Side;
+    if (!active_) {
+        return {Side::kernel, "no link is configured"};
+    }
+    const bool is_v6 = address != nullptr && length >= sizeof(sa_family_t) && address->sa_family == AF_INET6;
+    const auto where = read_address(address, length, is_v6);
+    if (!where) {
+        return {Side::kernel, "the address is not IPv4"};
+    }
+    if (where->address == 0) {
+        return {Side::both, "bound to every address"};
+    }
+    return owns(where->address) ? Decision{Side::ours, "the address is Shunt's"} : Decision{Side::kernel, "the address is not one of Shunt's"};
+}
+
+Decision Runtime::decide_peer(const sockaddr* address, socklen_t length) const noexcept {
+    using Side = Decision::Side;
+    if (!active_) {
+        return {Side::kernel, "no link is configured"};
+    }
+    const bool is_v6 = address != nullptr && length >= sizeof(sa_family_t) && address->sa_family == AF_INET6;
+    const auto to = read_address(address, length, is_v6);
+    if (!to) {
+        return {Side::kernel, "the peer's address is not IPv4"};
+    }
+    return reaches(to->address) ? Decision{Side::ours, "the route is Shunt's"} : Decision{Side::kernel, "no route of Shunt's leads to the peer"};
+}
+
+// What the program has written is still on its way: wait until the peers have it, as long as the link is up and something moves.
+void Runtime::finish() noexcept {
+    if (!is_started()) {
+        return;
+    }
+    constexpr Duration patience = std::chrono::seconds(3);
+    Layer& layer = socket::layer();
+    Guard guard(layer);
+    const Time start = layer.now();
+    while (layer.now() - start < patience) {
+        layer.stack->poll(layer.now());
+        const bool is_up = std::all_of(layer.stack->links().begin(), layer.stack->links().end(), [](const Link* link) { return link->port.is_link_up(); });
+        if (!is_up || layer.stack->tcp().orphans_with_data() == 0) {
+            break;
+        }
+        guard.yield();
+        const timespec nap{0, 50'000};
+        sys::call(SYS_nanosleep, sys::word(&nap), 0);
+    }
+    dispatch(layer);
+}
+
+void Runtime::after_fork_in_child() noexcept {
+    this_thread().tid = static_cast<std::uint32_t>(sys::gettid());
+    this_thread().is_inside = false;
+}
+
+}  // namespace shunt::socket

@@ -1,0 +1,55 @@
+// The process's hold on the stack: the configuration, and the stack itself, started at the first socket call that needs it.
+#pragma once
+
+#include <sys/socket.h>
+
+#include "base/result.hpp"
+#include "config/config.hpp"
+
+namespace shunt {
+class Stack;
+}
+
+namespace shunt::socket {
+
+// Whose is it? `reason` is a sentence for the log, static storage.
+struct Decision {
+    enum class Side { ours, kernel, both };
+    Side side = Side::kernel;
+    const char* reason = "";
+};
+
+class Runtime {
+public:
+    static Runtime& instance() noexcept;
+
+    // Reads the environment (once; later calls give the same answer). Not configured (no link): is_active() is false, everything goes to the kernel.
+    Outcome<void> configure();
+    void configure(const config::Config& config);  // the native library's way
+    bool is_active() const noexcept { return active_; }
+    const config::Config& config() const noexcept { return config_; }
+
+    // The stack; starts EAL, opens the ports and starts the keeper when called first. Thread-safe. The error names the remedy; it is remembered.
+    Outcome<Stack*> stack();
+    bool is_started() const noexcept;
+
+    // Cheap, from the configuration alone (no EAL). For addresses in AF_INET, or AF_INET6 (v4-mapped, or :: for the wildcard).
+    Decision decide_bind(const sockaddr* address, socklen_t length) const noexcept;
+    Decision decide_peer(const sockaddr* address, socklen_t length) const noexcept;
+
+    // The process ends: deliver what was written, for a bounded time (the keeper as a process takes this over later).
+    void finish() noexcept;
+    // In a forked child: the stack is shared; the keeper is the parent's.
+    void after_fork_in_child() noexcept;
+
+private:
+    Runtime() = default;
+    bool reaches(std::uint32_t address) const noexcept;
+    bool owns(std::uint32_t address) const noexcept;
+
+    config::Config config_;
+    bool active_ = false;
+    bool configured_ = false;
+};
+
+}  // namespace shunt::socket

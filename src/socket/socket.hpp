@@ -1,0 +1,104 @@
+// Sockets as programs know them, over the stack: blocking, options, errors, readiness. This header is what the shim (preload/) and the native
+// library call; it knows open file descriptions (Socket, EpollSet), not file descriptors, which are the shim's.
+//
+// Conventions: a call returns what the system call of that name returns, or -errno; errno itself is untouched. A call takes the stack's lock itself and
+// may block as the Linux call would (Call::nonblocking, SO_RCVTIMEO, SO_SNDTIMEO decide). `fd` is the kernel's descriptor behind the socket: it is asked
+// and polled where the kernel's side is alive as well (Socket::is_both()).
+#pragma once
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <span>
+
+#include "base/result.hpp"
+#include "base/time.hpp"
+
+namespace shunt {
+class Stack;
+}
+
+namespace shunt::socket {
+
+// An open file description on the stack: reference-counted, in the shared arena. Opaque to the shim.
+struct Socket;
+// What epoll_create makes, as far as our sockets in it are concerned.
+struct EpollSet;
+
+// ---------------------------------------------------------------- life
+// A description for the kernel socket `fd` (AF_INET or AF_INET6; SOCK_STREAM or SOCK_DGRAM), one reference; takes over the options that were set on
+// the kernel's. ENOBUFS when the stack's tables are full.
+Result<Socket*> open(Stack& stack, int fd);
+void retain(Socket& socket) noexcept;                 // dup, fork
+void release(Socket& socket, int fd) noexcept;        // close: the last one closes the connection as close(2) does (SO_LINGER may block)
+bool is_both(const Socket& socket) noexcept;          // the kernel's side is alive too (bound to the wildcard)
+void set_both(Socket& socket, bool both) noexcept;
+bool is_stream(const Socket& socket) noexcept;
+void set_nonblocking(Socket& socket, bool on) noexcept;  // mirrors O_NONBLOCK of the kernel's description
+bool is_nonblocking(const Socket& socket) noexcept;
+
+// ---------------------------------------------------------------- calls
+long bind(Socket& socket, const sockaddr* address, socklen_t length) noexcept;
+long listen(Socket& socket, int backlog) noexcept;
+// A new description with one reference in *accepted, or, where the kernel's side has one waiting first, *accepted == nullptr and the return value 0:
+// call accept4 on the kernel's fd (which will not block). Fills the peer's address when `address` is not null.
+long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, socklen_t* length) noexcept;
+long connect(Socket& socket, const sockaddr* address, socklen_t length) noexcept;
+long shutdown(Socket& socket, int how) noexcept;
+
+// Flags as send(2) and recv(2). On a UDP socket that is_both(), a datagram to an address that is not ours must have been sent to the kernel by the shim
+// before (see Runtime::decide_peer); receiving takes from both sides.
+long send_message(Socket& socket, const msghdr* message, int flags) noexcept;
+long receive_message(Socket& socket, int fd, msghdr* message, int flags) noexcept;
+// The short ways of the same: no control data, no vector.
+long send(Socket& socket, const void* data, std::size_t size, int flags) noexcept;
+long receive(Socket& socket, int fd, void* data, std::size_t size, int flags) noexcept;
+
+long get_option(Socket& socket, int level, int name, void* value, socklen_t* length) noexcept;
+// ENOPROTOOPT for what we do not know. The shim sets the option on the kernel's fd as well (before), so that a fall-back has it.
+long set_option(Socket& socket, int level, int name, const void* value, socklen_t length) noexcept;
+long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept;
+long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept;
+// FIONREAD (SIOCINQ), SIOCOUTQ, SIOCATMARK, FIONBIO; ENOTTY for others: hand those to the kernel's fd.
+long control(Socket& socket, unsigned long request, void* argument) noexcept;
+
+// ---------------------------------------------------------------- readiness
+// What poll(2) would report for the socket now: our side only. Cheap; polls the ports first.
+short readiness(Socket& socket) noexcept;
+
+// One entry of a poll: ours (socket != nullptr; for is_both() sockets `fd` is watched as well) or the kernel's.
+struct PollItem {
+    Socket* socket = nullptr;
+    int fd = -1;
+    short events = 0;
+    short revents = 0;  // out
+};
+// As ppoll(2): `deadline` never for no time-out; Time{} to ask only. The number of entries with revents, or -EINTR.
+long poll(Stack& stack, std::span<PollItem> items, const timespec* timeout, const sigset_t* mask) noexcept;
+
+Result<EpollSet*> open_epoll(Stack& stack);           // the set behind a kernel epoll fd, one reference
+void retain(EpollSet& set) noexcept;
+void release(EpollSet& set) noexcept;
+bool is_empty(const EpollSet& set) noexcept;          // none of our sockets in it: epoll_wait may go to the kernel
+// As epoll_ctl(2) for one of our sockets under descriptor `fd`; for is_both() sockets the shim adds the kernel's fd to the kernel's set as well.
+long epoll_control(EpollSet& set, int operation, int fd, Socket& socket, const epoll_event* event) noexcept;
+// A descriptor was closed: it leaves every set (Linux does that when the last descriptor of the description goes; release() does that part).
+void epoll_forget(EpollSet& set, int fd, Socket& socket) noexcept;
+// As epoll_pwait2(2), over our sockets and whatever is in the kernel's set `epfd`.
+long epoll_wait(EpollSet& set, int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask) noexcept;
+
+// ---------------------------------------------------------------- signals
+// The shim wraps the program's signal handlers. While a thread is inside the stack a handler must not run (it might call us): the wrapper asks
+// defer_signal(); when true it must only remember the signal, and run it from the function given to set_deferred_runner, which is called at the first safe
+// moment. When false it runs the handler at once and then says what kind it was with note_handled_signal, so that a blocked call of this thread ends in EINTR
+// or goes on.
+bool defer_signal() noexcept;
+void note_handled_signal(bool restarts) noexcept;     // SA_RESTART was set
+void set_deferred_runner(void (*run)() noexcept) noexcept;
+
+}  // namespace shunt::socket

@@ -1,0 +1,122 @@
+// The socket layer's own state, in the stack's arena: descriptions, epoll sets, who sleeps for what. Private to src/socket/.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "base/pool.hpp"
+#include "pmd/clock.hpp"
+#include "socket/socket.hpp"
+#include "stack/stack.hpp"
+
+namespace shunt::socket {
+
+struct Interest;
+
+// Sleepers share 64 slots; a slot's bit in a mask says that somebody there wants to know.
+using SleeperMask = std::uint64_t;
+inline constexpr unsigned sleeper_slots = 64;
+
+struct Socket {
+    std::uint32_t references = 1;
+    int type = SOCK_STREAM;
+    bool is_v6 = false;           // the program's family is AF_INET6: addresses are shown v4-mapped
+    bool is_both = false;
+    bool nonblocking = false;
+    bool was_connecting = false;  // a connect() has been started and its end not been told
+    bool is_bound = false;
+    bool v6only = false;
+    tcp::Connection* connection = nullptr;
+    tcp::Listener* listener = nullptr;
+    UdpEndpoint* udp = nullptr;
+    std::uint32_t bound_address = 0;
+    std::uint16_t bound_port = 0;
+    tcp::ConnectionOptions options;  // for connections yet to be made
+    bool reuse_port = false;
+    bool broadcast = false;
+    bool pktinfo = false;
+    bool timestamp = false;       // SO_TIMESTAMP
+    bool timestamp_ns = false;    // SO_TIMESTAMPNS
+    bool no_sigpipe = false;
+    int linger_s = -1;            // -1: off
+    std::uint32_t rcvlowat = 1;
+    int priority = 0, mark = 0;
+    Duration rcvtimeo = Duration::max();
+    Duration sndtimeo = Duration::max();
+    int saved_error = 0;          // of a connection that is gone
+    Interest* interests = nullptr;
+    SleeperMask sleepers = 0;
+};
+
+// One socket in one set under one descriptor.
+struct Interest {
+    Socket* socket = nullptr;
+    EpollSet* set = nullptr;
+    int fd = -1;
+    std::uint32_t events = 0;
+    epoll_data_t data{};
+    bool is_ready = false;        // on the set's ready list
+    bool is_disabled = false;     // EPOLLONESHOT has fired
+    Interest* next_of_socket = nullptr;
+    Interest* next_of_set = nullptr;
+    Interest* previous_of_set = nullptr;
+    Interest* next_ready = nullptr;
+    Interest* previous_ready = nullptr;
+};
+
+struct EpollSet {
+    std::uint32_t references = 1;
+    std::uint32_t count = 0;
+    Interest* interests = nullptr;
+    Interest* ready_head = nullptr;
+    Interest* ready_tail = nullptr;
+    SleeperMask sleepers = 0;
+    Time kernel_asked{};          // when the kernel's part of the set was last looked at
+};
+
+struct Layer {
+    Stack* stack = nullptr;
+    pmd::TscClock clock;
+    Duration spin{};              // how long a waiting call polls before it sleeps
+    bool has_interrupts = false;  // every port can wake a sleeper
+    bool is_armed = false;        // receive interrupts are on
+    int rx_events = -1;           // epoll fd over the ports' interrupts
+    std::uint32_t sleepers = 0;   // program threads asleep
+    std::array<std::uint16_t, sleeper_slots> slot_sleepers{};
+    std::array<int, sleeper_slots> slot_fds{};
+    unsigned next_slot = 0;
+    SleeperMask pending_wakes = 0;
+    Pool<Socket> sockets;
+    Pool<EpollSet> sets;
+    Pool<Interest> interests;
+    std::uint64_t accelerated = 0;  // descriptions ever made
+
+    Time now() const noexcept { return clock.now(); }
+};
+
+inline Layer& layer_of(Stack& stack) noexcept { return *static_cast<Layer*>(stack.layer_above); }
+// The process's only stack's layer; set by the runtime.
+Layer& layer() noexcept;
+void set_layer(Layer* layer) noexcept;
+
+Layer* create_layer(Stack& stack, const pmd::TscClock& clock, Duration spin, std::uint32_t sockets_max);
+std::size_t layer_bytes(std::uint32_t sockets_max) noexcept;
+
+// Tells epoll sets and sleepers what polling has brought. With the lock held.
+void dispatch(Layer& layer) noexcept;
+// What poll(2) would say of our side.
+short readiness_of(const Layer& layer, const Socket& socket) noexcept;
+void detach_from_sets(Layer& layer, Socket& socket) noexcept;
+void make_ready(EpollSet& set, Interest& interest) noexcept;
+std::uint32_t events_of(const Layer& layer, const Interest& interest) noexcept;
+
+// ---- addresses
+struct Address {
+    std::uint32_t address = 0;
+    std::uint16_t port = 0;
+};
+// EAFNOSUPPORT, EINVAL as Linux; v4-mapped and :: are understood for AF_INET6.
+Result<Address> read_address(const sockaddr* address, socklen_t length, bool is_v6) noexcept;
+void write_address(Address from, bool is_v6, sockaddr* address, socklen_t* length) noexcept;
+
+}  // namespace shunt::socket

@@ -1,0 +1,242 @@
+// Waiting: spin as long as the profile says, then sleep until a port's interrupt, another thread, a kernel descriptor, a timer or a signal.
+//
+// No wake-up is lost because everything is decided under the lock: a sleeper marks what it waits for, arms the interrupts, polls once more, and only then
+// lets go; whoever makes something ready sees the mark, and writes to the sleeper's eventfd after leaving the lock.
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "base/sys.hpp"
+#include "pmd/port_inline.hpp"
+#include "socket/guard.hpp"
+
+namespace shunt::socket {
+namespace {
+
+constexpr Duration kernel_check_interval = std::chrono::microseconds(20);  // a system call costs as much as some hundred polls
+constexpr Duration nap_without_interrupts = std::chrono::microseconds(100);
+
+thread_local ThreadState thread_state;
+void (*run_deferred)() noexcept = nullptr;
+Layer* current_layer = nullptr;
+
+timespec to_timespec(Duration d) noexcept {
+    d = std::max(d, Duration{});
+    return {static_cast<time_t>(d.count() / 1'000'000'000), static_cast<long>(d.count() % 1'000'000'000)};
+}
+
+void run_deferred_signals(ThreadState& thread) noexcept {
+    if (thread.has_deferred && run_deferred != nullptr) {
+        thread.has_deferred = false;
+        run_deferred();
+    }
+}
+
+// A handler ran since the call began: does the call end?
+bool is_interrupted(ThreadState& thread, bool restartable) noexcept {
+    if (!thread.was_interrupted) {
+        return false;
+    }
+    const bool ends = thread.must_return || !restartable;
+    thread.was_interrupted = false;
+    thread.must_return = false;
+    return ends;
+}
+
+void wake_sleepers(Layer& layer, SleeperMask mask) noexcept {
+    while (mask != 0) {
+        const auto slot = static_cast<unsigned>(std::countr_zero(mask));
+        mask &= mask - 1;
+        const std::uint64_t tokens = std::max<std::uint64_t>(layer.slot_sleepers[slot], 1);
+        sys::write(layer.slot_fds[slot], &tokens, sizeof tokens);
+    }
+}
+
+void arm_interrupts(Layer& layer) noexcept {
+    if (!layer.is_armed && layer.has_interrupts) {
+        for (Link* link : layer.stack->links()) {
+            link->port.arm_rx_interrupt();
+        }
+        layer.is_armed = true;
+    }
+}
+
+void disarm_interrupts(Layer& layer) noexcept {
+    if (layer.is_armed) {
+        for (Link* link : layer.stack->links()) {
+            link->port.disarm_rx_interrupt();
+        }
+        layer.is_armed = false;
+    }
+}
+
+void mark(const WaitFor& what, SleeperMask bit, bool on) noexcept {
+    const auto apply = [bit, on](SleeperMask& mask) { mask = on ? mask | bit : mask & ~bit; };
+    for (Socket* socket : what.sockets) {
+        if (socket != nullptr) {
+            apply(socket->sleepers);
+        }
+    }
+    if (what.set != nullptr) {
+        apply(what.set->sleepers);
+    }
+}
+
+// One sleep; true when a kernel descriptor is ready.
+bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void* context) noexcept {
+    Layer& layer = guard.layer();
+    const unsigned slot = layer.next_slot++ % sleeper_slots;
+    const SleeperMask bit = SleeperMask{1} << slot;
+    ++layer.slot_sleepers[slot];
+    ++layer.sleepers;
+    mark(what, bit, true);
+    arm_interrupts(layer);
+    layer.stack->poll(layer.now());
+    dispatch(layer);
+    bool kernel_ready = false;
+    if (!ready(context) && !guard.thread().has_deferred) {
+        constexpr std::size_t inline_fds = 66;
+        pollfd storage[inline_fds];
+        // With many kernel descriptors (a large poll) we sleep in slices instead of copying them all.
+        const bool fits = what.kernel.size() + 2 <= inline_fds;
+        const std::size_t copied = fits ? what.kernel.size() : 0;
+        storage[0] = {layer.slot_fds[slot], POLLIN, 0};
+        storage[1] = {layer.rx_events, POLLIN, 0};
+        std::copy_n(what.kernel.begin(), copied, storage + 2);
+        const Time now = layer.now();
+        Time until = std::min(what.deadline, layer.stack->next_deadline());
+        if (!layer.has_interrupts) {
+            until = std::min(until, now + nap_without_interrupts);
+        }
+        if (!fits) {
+            until = std::min(until, now + std::chrono::milliseconds(1));
+        }
+        const timespec timeout = to_timespec(until == never ? Duration{} : until - now);
+        guard.leave(false);
+        const long woken = sys::ppoll(storage, copied + 2, until == never ? nullptr : &timeout, nullptr);
+        if (woken > 0 && storage[0].revents != 0) {
+            std::uint64_t token;
+            sys::read(layer.slot_fds[slot], &token, sizeof token);
+        }
+        if (woken > 0 && storage[1].revents != 0) {
+            epoll_event ignored[4];
+            sys::epoll_pwait(layer.rx_events, ignored, 4, 0, nullptr);
+        }
+        for (std::size_t i = 0; i < copied; ++i) {
+            what.kernel[i].revents = woken > 0 ? storage[2 + i].revents : short{0};
+            kernel_ready |= what.kernel[i].revents != 0;
+        }
+        guard.enter();
+    }
+    if (--layer.slot_sleepers[slot] == 0) {
+        mark(what, bit, false);
+    }
+    --layer.sleepers;
+    return kernel_ready;
+}
+
+bool check_kernel(const WaitFor& what) noexcept {
+    const timespec zero{0, 0};
+    return sys::ppoll(what.kernel.data(), what.kernel.size(), &zero, nullptr) > 0;
+}
+
+}  // namespace
+
+ThreadState& this_thread() noexcept {
+    if (__builtin_expect(thread_state.tid == 0, false)) {
+        thread_state.tid = static_cast<std::uint32_t>(sys::gettid());
+    }
+    return thread_state;
+}
+
+Layer& layer() noexcept {
+    return *current_layer;
+}
+void set_layer(Layer* layer) noexcept {
+    current_layer = layer;
+}
+
+bool defer_signal() noexcept {
+    if (thread_state.is_inside) {
+        thread_state.has_deferred = true;
+        return true;
+    }
+    return false;
+}
+void note_handled_signal(bool restarts) noexcept {
+    thread_state.was_interrupted = true;
+    if (!restarts) {
+        thread_state.must_return = true;
+    }
+}
+void set_deferred_runner(void (*run)() noexcept) noexcept {
+    run_deferred = run;
+}
+
+void Guard::leave(bool for_good) noexcept {
+    dispatch(layer_);
+    if (for_good && layer_.sleepers != 0 && !layer_.is_armed && layer_.has_interrupts) {
+        // Others sleep and we stop polling: what arrives from now on must wake them.
+        arm_interrupts(layer_);
+        layer_.stack->poll(layer_.now());
+        dispatch(layer_);
+    }
+    const SleeperMask wakes = layer_.pending_wakes;
+    layer_.pending_wakes = 0;
+    layer_.stack->unlock();
+    thread_.is_inside = false;
+    if (__builtin_expect(wakes != 0, false)) {
+        wake_sleepers(layer_, wakes);
+    }
+    if (__builtin_expect(thread_.has_deferred, false)) {
+        run_deferred_signals(thread_);
+    }
+}
+
+Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void* context) noexcept {
+    Layer& layer = guard.layer();
+    ThreadState& thread = guard.thread();
+    thread.was_interrupted = false;
+    thread.must_return = false;
+    Time now = layer.now();
+    const Time spin_until = saturating_add(now, layer.spin);
+    Time kernel_check = now;
+    if (layer.spin > Duration{}) {
+        disarm_interrupts(layer);
+    }
+    while (true) {
+        layer.stack->poll(now);
+        dispatch(layer);
+        if (ready(context)) {
+            return Wake::ready;
+        }
+        if (!what.kernel.empty() && now >= kernel_check) {
+            if (check_kernel(what)) {
+                return Wake::kernel_ready;
+            }
+            kernel_check = now + kernel_check_interval;
+        }
+        if (now >= what.deadline) {
+            return Wake::timed_out;
+        }
+        if (thread.has_deferred) {
+            guard.yield();
+        } else if (now >= spin_until) {
+            if (sleep(guard, what, ready, context)) {
+                return Wake::kernel_ready;
+            }
+            kernel_check = layer.now();
+        } else if (layer.stack->is_wanted()) {
+            guard.yield();
+            sys::call(SYS_sched_yield);
+        }
+        if (thread.was_interrupted && is_interrupted(thread, what.restartable)) {
+            return Wake::interrupted;
+        }
+        now = layer.now();
+    }
+}
+
+}  // namespace shunt::socket

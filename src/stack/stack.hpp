@@ -1,0 +1,120 @@
+// The stack: everything about one set of ports and addresses, in one shared arena. Start reading here.
+//
+//   poll(now):  take frames from the ports -> Ethernet -> ARP | IPv4 -> ICMP | UDP | TCP, run timers that are due, send what came of it.
+//
+// Whoever holds the lock does the work; below it nothing blocks, allocates from the heap, or makes a system call. Time, randomness and packets come
+// in as arguments. Nothing in here points outside the arena and the packet memory, so a forked child uses the same stack at the same addresses.
+#pragma once
+
+#include <array>
+#include <span>
+
+#include "base/arena.hpp"
+#include "base/counters.hpp"
+#include "base/lock.hpp"
+#include "base/random.hpp"
+#include "base/timer_wheel.hpp"
+#include "base/tunables.hpp"
+#include "ip/icmp.hpp"
+#include "ip/ipv4.hpp"
+#include "link/link.hpp"
+#include "pmd/port.hpp"
+#include "tcp/tcp.hpp"
+#include "udp/udp.hpp"
+
+namespace shunt {
+
+struct StackOptions {
+    std::span<const pmd::Port> ports;          // may be empty only with owns_loopback and a packet source
+    std::span<const Ipv4Address> addresses;
+    std::uint32_t gateway = 0;                 // host order; 0: none
+    Tunables tunables;
+    SecretKey key;                             // from a random device, by the caller
+    std::uint32_t connections_max = 65536;
+    bool owns_loopback = false;                // 127.0.0.0/8 is ours
+    Duration rto_min = std::chrono::milliseconds(200);
+    unsigned lcore = 127;                      // whose packet caches the lock's holder borrows
+    std::size_t extra_bytes = 0;               // arena space for the layer above
+    std::uint32_t fragments_max = 1024;        // datagrams in reassembly
+};
+
+class Stack {
+public:
+    // Maps the arena and builds the stack in it. EINVAL, ENOMEM with the reason.
+    static Outcome<Stack*> create(const StackOptions& options, Time now);
+    // Frees all packets and the arena; the ports are the caller's.
+    static void destroy(Stack* stack) noexcept;
+
+    // ---- the lock
+    void lock(std::uint32_t tid) noexcept {
+        if (lock_.lock(tid) == RobustLock::Outcome::taken_from_dead) {
+            holder_died_ = true;
+        }
+        pmd::borrow_lcore(lcore_);
+    }
+    void unlock() noexcept { lock_.unlock(); }
+    bool is_wanted() const noexcept { return lock_.is_wanted(); }
+
+    // ---- with the lock held
+    // One round of work. True when a frame arrived or a timer fired.
+    bool poll(Time now) noexcept;
+    // Sends what calls have produced since the last poll, and delivers what they sent to ourselves.
+    void flush(Time now) noexcept {
+        if (ipv4_.has_looped()) {
+            input_looped(now);
+        }
+        ipv4_.flush(now);
+    }
+    // When poll wants to be called at the latest, for timers.
+    Time next_deadline() const noexcept;
+
+    Ipv4& ipv4() noexcept { return ipv4_; }
+    Udp& udp() noexcept { return udp_; }
+    tcp::Tcp& tcp() noexcept { return tcp_; }
+    ChangedList& changed() noexcept { return changed_; }
+    const Counters& counters() const noexcept { return counters_; }
+    Counters& counters() noexcept { return counters_; }
+    const Tunables& tunables() const noexcept { return tunables_; }
+    std::span<Link* const> links() const noexcept { return ipv4_.links(); }
+    Arena& arena() noexcept { return arena_; }
+    Time last_poll() const noexcept { return last_poll_; }
+    bool is_valid() const noexcept { return wheel_.is_valid(); }
+    void* layer_above = nullptr;  // the socket layer's state, in the arena
+
+private:
+    friend struct StackBuilder;
+    Stack(const StackOptions& options, Arena arena, std::span<Link* const> links, pmd::Fragments* fragments, Time now) noexcept;
+
+    bool receive(Link& link, Time now) noexcept;
+    void input_frame(Link& link, Packet* packet, Time now) noexcept;
+    void input_arp(Link& link, Packet* packet, Time now) noexcept;
+    void input_ip(Packet* packet, bool is_looped, Time now) noexcept;
+    void input_looped(Time now) noexcept;
+    void input_icmp(Packet* packet, const Ipv4Verdict& ip, Time now) noexcept;
+    void report(const IcmpError& error, Time now) noexcept;
+    bool run_timers(Time now) noexcept;
+    void keep_house(Time now) noexcept;
+    void drop(Packet* packet, DropReason reason) noexcept {
+        counters_.count(reason);
+        packet->free();
+    }
+
+    RobustLock lock_;
+    unsigned lcore_;
+    bool holder_died_ = false;
+    Arena arena_;
+    Counters counters_;
+    Tunables tunables_;
+    TimerWheel wheel_;
+    ChangedList changed_;
+    pmd::Fragments* fragments_;
+    Ipv4 ipv4_;
+    Icmp icmp_;
+    Udp udp_;
+    tcp::Tcp tcp_;
+    Time last_poll_{};
+    Time house_at_{};
+    std::array<bool, Ipv4::links_max> link_was_up_{};
+};
+
+}  // namespace shunt

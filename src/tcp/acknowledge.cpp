@@ -1,0 +1,166 @@
+// What an ACK means: what has arrived (cumulatively and by SACK), how long it took, how wide the window is now.
+#include <algorithm>
+
+#include "pmd/port_inline.hpp"
+#include "tcp/congestion.hpp"
+#include "tcp/tcp.hpp"
+
+namespace shunt::tcp {
+
+void Tcp::acknowledge(Connection& c, const Segment& seg, Time now) noexcept {
+    const bool was_outstanding = c.outstanding() != 0;
+    const std::uint32_t window = seg.wnd << c.snd_wscale;
+    const bool is_duplicate = was_outstanding && seg.ack == c.snd_una && seg.len == 0 && window == c.snd_wnd && !seg.has(wire::tcp_flag::fin);
+    const std::uint64_t delivered_before = c.delivered;
+    const std::uint32_t sacked = c.has_sack && seg.options.sack_count != 0 ? mark_sacked(c, seg, now) : 0;
+    const std::uint32_t acked = seg.ack > c.snd_una ? remove_acknowledged(c, seg.ack, seg, now) : 0;
+    update_send_window(c, seg, now);
+    if (was_outstanding) {
+        if (acked == 0 && sacked == 0 && !is_duplicate && !c.has_tlp && c.recovery == Recovery::open) {
+            return;
+        }
+        on_tail_loss_ack(c, seg, acked != 0 || sacked != 0);
+        after_ack(c, seg, acked, static_cast<std::uint32_t>(c.delivered - delivered_before), is_duplicate, now);
+        set_retransmit(c, now);
+    }
+}
+
+// RFC 9293, 3.10.7.4: only newer segments may change it.
+void Tcp::update_send_window(Connection& c, const Segment& seg, Time now) noexcept {
+    const std::uint32_t window = seg.wnd << c.snd_wscale;
+    if (c.snd_wl1 < seg.seq || (c.snd_wl1 == seg.seq && c.snd_wl2 <= seg.ack)) {
+        const bool opened = window > c.snd_wnd;
+        c.snd_wnd = window;
+        c.max_snd_wnd = std::max(c.max_snd_wnd, window);
+        c.snd_wl1 = seg.seq;
+        c.snd_wl2 = seg.ack;
+        if (opened && c.retransmit_kind == RetransmitKind::persist && c.outstanding() == 0) {
+            c.retransmit_at = never;
+            c.retransmit_kind = RetransmitKind::none;
+            c.backoff = 0;
+            c.first_unanswered = never;
+        } else if (c.retransmit_kind == RetransmitKind::persist) {
+            c.first_unanswered = now;  // a closed window that answers is not a dead peer (RFC 9293, 3.8.6.1)
+        }
+    }
+}
+
+// RACK's view of a delivered segment (RFC 8985, 6.2, steps 1 and 2).
+void Tcp::note_delivered(Connection& c, const Packet& packet, Time now) noexcept {
+    const PacketMeta& meta = packet.meta();
+    const Time sent{Duration(meta.stamp_ns)};
+    const Duration rtt = now - sent;
+    if ((meta.flags & segment_flag::retransmitted) != 0 && rtt < c.min_rtt) {
+        return;  // acknowledged faster than possible: it was the first transmission that arrived
+    }
+    c.rack_rtt = rtt;
+    const Seq end = end_of(packet);
+    if (sent > c.rack_xmit || (sent == c.rack_xmit && end > c.rack_end)) {
+        c.rack_xmit = sent;
+        c.rack_end = end;
+    }
+}
+
+std::uint32_t Tcp::remove_acknowledged(Connection& c, Seq ack, const Segment&, Time now) noexcept {
+    const std::uint32_t acked = ack - c.snd_una;
+    Duration rtt{-1};
+    while (!c.snd_queue.is_empty() && c.snd_queue.front() != c.send_head) {
+        Packet* packet = c.snd_queue.front();
+        if (end_of(*packet) > ack) {
+            break;
+        }
+        PacketMeta& meta = packet->meta();
+        const std::uint32_t size = seq_size(*packet);
+        if ((meta.flags & segment_flag::sacked) != 0) {
+            c.sacked_out -= size;
+        } else {
+            c.delivered += size;
+            note_delivered(c, *packet, now);
+            if ((meta.flags & segment_flag::retransmitted) == 0) {
+                rtt = now - Time{Duration(meta.stamp_ns)};
+            }
+            if (end_of(*packet) <= c.high_sacked && (meta.flags & segment_flag::retransmitted) == 0) {
+                c.reordering_seen = true;  // RFC 8985, 6.2, step 3
+            }
+        }
+        if ((meta.flags & segment_flag::lost) != 0) {
+            c.lost_out -= size;
+        }
+        if ((meta.flags & segment_flag::resent) != 0) {
+            c.retrans_out -= size;
+        }
+        c.snd_queue.pop_front();
+        if (packet == c.last_sent) {
+            c.last_sent = nullptr;
+        }
+        packet->free();
+    }
+    c.snd_una = ack;
+    c.backoff = 0;
+    c.probes = 0;
+    c.first_unanswered = c.outstanding() != 0 ? now : never;
+    if (rtt >= Duration{}) {
+        sample_rtt(c, rtt);
+    }
+    note(c, ready::output);
+    return acked;
+}
+
+std::uint32_t Tcp::mark_sacked(Connection& c, const Segment& seg, Time now) noexcept {
+    std::uint32_t newly = 0;
+    for (unsigned i = 0; i < seg.options.sack_count; ++i) {
+        const auto [left, right] = seg.options.sack[i];
+        if (right <= left || right > c.snd_nxt) {
+            continue;
+        }
+        if (right <= seg.ack || left < c.snd_una) {  // a D-SACK: we sent something twice for nothing
+            if (c.reordering_seen && c.rack_reo_mult < 16) {
+                ++c.rack_reo_mult;
+            }
+            continue;
+        }
+        for (Packet* packet = c.snd_queue.front(); packet != nullptr && packet != c.send_head; packet = packet->meta().next) {
+            if (seq_of(*packet) >= right) {
+                break;
+            }
+            PacketMeta& meta = packet->meta();
+            if (seq_of(*packet) < left || end_of(*packet) > right || (meta.flags & segment_flag::sacked) != 0) {
+                continue;
+            }
+            const std::uint32_t size = seq_size(*packet);
+            if ((meta.flags & segment_flag::lost) != 0) {
+                c.lost_out -= size;
+            }
+            if ((meta.flags & segment_flag::resent) != 0) {
+                c.retrans_out -= size;
+            }
+            if (end_of(*packet) <= c.high_sacked && (meta.flags & segment_flag::retransmitted) == 0) {
+                c.reordering_seen = true;
+            }
+            meta.flags = static_cast<std::uint16_t>((meta.flags & ~(segment_flag::lost | segment_flag::resent)) | segment_flag::sacked);
+            c.sacked_out += size;
+            c.delivered += size;
+            newly += size;
+            note_delivered(c, *packet, now);
+            c.high_sacked = later(c.high_sacked, end_of(*packet));
+        }
+    }
+    return newly;
+}
+
+// RFC 6298, section 2, with Linux's floor under the variance rather than under the sum.
+void Tcp::sample_rtt(Connection& c, Duration rtt) noexcept {
+    rtt = std::max<Duration>(rtt, std::chrono::microseconds(1));
+    c.min_rtt = c.min_rtt == Duration{} ? rtt : std::min(c.min_rtt, rtt);
+    if (c.srtt == Duration{}) {
+        c.srtt = rtt;
+        c.rttvar = rtt / 2;
+    } else {
+        const Duration error = rtt > c.srtt ? rtt - c.srtt : c.srtt - rtt;
+        c.rttvar += (error - c.rttvar) / 4;
+        c.srtt += (rtt - c.srtt) / 8;
+    }
+    c.rto = std::min<Duration>(c.srtt + std::max<Duration>(4 * c.rttvar, context_.rto_min), std::chrono::seconds(120));
+}
+
+}  // namespace shunt::tcp

@@ -1,0 +1,197 @@
+// The state of one TCP connection, with the variables of RFC 9293 (3.3.1), RFC 6298, RFC 6675 and RFC 8985 under their names. Data only:
+// what happens to it is in input, output, recovery, timers and user.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "base/seq.hpp"
+#include "base/timer_wheel.hpp"
+#include "ip/endpoint.hpp"
+#include "ip/ipv4.hpp"
+#include "pmd/packet.hpp"
+#include "wire/tcp.hpp"
+
+namespace shunt::tcp {
+
+enum class State : std::uint8_t { closed, syn_sent, syn_received, established, fin_wait_1, fin_wait_2, close_wait, closing, last_ack, time_wait };
+
+// Bits of PacketMeta::flags in the send queue.
+namespace segment_flag {
+inline constexpr std::uint16_t fin = 1;             // takes a sequence number behind the payload
+inline constexpr std::uint16_t psh = 2;             // end of a program's write
+inline constexpr std::uint16_t sacked = 4;
+inline constexpr std::uint16_t lost = 8;
+inline constexpr std::uint16_t retransmitted = 16;  // sent more than once (Karn's rule)
+inline constexpr std::uint16_t resent = 32;         // the retransmission is counted in retrans_out
+}  // namespace segment_flag
+
+// How the retransmission timer was last armed; there is one deadline for all of them.
+enum class RetransmitKind : std::uint8_t { none, rto, tail_loss_probe, persist };
+
+// RFC 5681 and RFC 8985 in four words: nothing lost; something SACKed; repairing; after a time-out.
+enum class Recovery : std::uint8_t { open, disorder, recovery, loss };
+
+struct Listener;
+
+// What setsockopt can change; inherited from the listener.
+struct ConnectionOptions {
+    bool nodelay = false;
+    bool cork = false;
+    bool quickack = false;
+    bool keepalive = false;
+    bool reuse_address = false;
+    bool rcvbuf_locked = false;  // SO_RCVBUF was set: no auto-tuning
+    bool sndbuf_locked = false;
+    std::uint8_t tos = 0;
+    std::uint8_t ttl = 0;        // 0: the default
+    std::uint16_t maxseg = 0;
+    std::uint32_t rcvbuf = 0;    // bytes; 0: the default
+    std::uint32_t sndbuf = 0;
+    std::uint32_t user_timeout_ms = 0;
+    std::uint32_t keepidle_s = 0;  // 0: the default
+    std::uint32_t keepintvl_s = 0;
+    std::uint32_t keepcnt = 0;
+    std::uint32_t syn_retries = 0;
+    std::uint32_t notsent_lowat = 0;
+    std::int32_t linger2_s = 0;
+};
+
+struct Connection : Endpoint {
+    Connection() noexcept : Endpoint(EndpointKind::tcp_connection) {}
+
+    // --- first cache lines: what every segment touches
+    State state = State::closed;
+    Recovery recovery = Recovery::open;
+    RetransmitKind retransmit_kind = RetransmitKind::none;
+    bool has_timestamps = false;
+    bool has_sack = false;
+    bool ack_now = false;          // an ACK is due before we return
+    std::uint8_t snd_wscale = 0;
+    std::uint8_t rcv_wscale = 0;
+    Seq snd_una, snd_nxt;
+    std::uint32_t snd_wnd = 0;
+    Seq snd_wl1, snd_wl2;
+    Seq rcv_nxt;
+    Seq rcv_adv;                   // right edge of the window last advertised
+    Seq last_ack_sent;
+    std::uint32_t ts_recent = 0;
+    std::uint32_t ts_offset = 0;   // our timestamps start at a secret point (RFC 7323, 5.4)
+    std::uint16_t mss = 536;       // eff.snd.MSS: payload bytes a segment, options already taken off
+    std::uint16_t unacked_segments = 0;  // received since our last ACK
+    PacketQueue rcv_queue;         // in order, not yet read
+    std::uint32_t rcv_queued = 0;  // bytes
+    std::uint32_t rcv_packets = 0;
+    std::uint32_t rcvbuf = 0;
+    PacketQueue snd_queue;         // from snd_una on: sent and not acknowledged, then not sent
+    Packet* send_head = nullptr;   // first never sent; null: all sent
+    Packet* last_sent = nullptr;   // the packet before send_head; null: none outstanding
+    Seq write_seq;                 // behind the last queued byte
+    std::uint32_t sndbuf = 0;
+    std::uint32_t cwnd = 0;        // bytes
+    Path path;
+
+    // --- timers: one wheel entry at the earliest of these
+    Timer timer;
+    Time retransmit_at = never;
+    Time delack_at = never;
+    Time keepalive_at = never;     // also FIN_WAIT_2 and TIME_WAIT
+    Time reorder_at = never;       // RACK's (RFC 8985, 6.3)
+
+    // --- round-trip time (RFC 6298)
+    Duration srtt{}, rttvar{}, rto{}, min_rtt{};
+    std::uint8_t backoff = 0;      // doublings of the RTO
+    std::uint8_t syn_tries = 0;
+    std::uint16_t probes = 0;      // unanswered keep-alive or window probes
+
+    // --- congestion and recovery
+    std::uint32_t ssthresh = 0xffff'ffff;
+    std::uint32_t acked_in_avoidance = 0;
+    std::uint16_t dup_acks = 0;
+    bool cwnd_limited = false;
+    bool tlp_is_retransmission = false;
+    bool has_tlp = false;
+    bool reordering_seen = false;
+    Seq recover;                   // snd_nxt when recovery began
+    Seq tlp_high;
+    Seq high_sacked;
+    std::uint32_t sacked_out = 0, lost_out = 0, retrans_out = 0;  // bytes
+    std::uint32_t prr_delivered = 0, prr_out = 0, recover_fs = 0;
+    std::uint32_t prior_cwnd = 0, prior_ssthresh = 0;
+    std::uint32_t undo_tsval = 0;  // timestamp of the first retransmission; an older echo proves it needless
+    bool may_undo = false;
+    Time rack_xmit{};
+    Seq rack_end;
+    Duration rack_rtt{};
+    std::uint8_t rack_reo_mult = 1;
+    std::uint64_t delivered = 0;   // bytes
+    Time first_unanswered = never; // when the oldest unanswered thing was first sent: for user time-out and give-up
+    Time last_sent_at{};
+    Time last_heard{};
+
+    // --- receiver
+    PacketQueue ooo_queue;         // out of order, sorted, without overlap
+    std::uint32_t ooo_bytes = 0;
+    std::uint32_t ooo_packets = 0;
+    Seq ooo_latest;                // the newest arrival's first byte: its block is reported first (RFC 2018, 4)
+    wire::SackBlock dsack{};
+    bool has_dsack = false;
+    bool fin_received = false;     // rcv_nxt is behind the peer's FIN
+    bool fin_queued = false;       // our FIN is in the send queue
+    bool rcv_shut = false;         // the program reads no more
+    bool sent_reset = false;
+    std::uint8_t quick_acks = 0;
+    Time ts_recent_at{};
+    Seq rcv_up_copied;             // receive auto-tuning: rcv_nxt at the start of the measurement
+    Time tune_at{};
+    std::uint32_t tune_copied = 0;
+    std::uint16_t rcv_mss = 536;   // guess of the peer's segment size (RFC 9293, 3.8.6.2.2 and ACK policy)
+    std::uint16_t peer_mss = 536;
+    Seq iss, irs;
+    std::uint32_t max_snd_wnd = 0;
+    Time challenge_at{};
+
+    ConnectionOptions options;
+    std::uint64_t bytes_received = 0, bytes_sent = 0, retransmits = 0;
+
+    // --- membership
+    Connection* hash_next = nullptr;
+    Connection* list_next = nullptr;      // accept queue, or TIME_WAIT list
+    Connection* list_previous = nullptr;
+    Listener* listener = nullptr;  // while half-open or in its accept queue
+    bool is_hashed = false;
+    bool in_time_wait_list = false;
+    bool in_accept_queue = false;
+
+    bool is_synchronized() const noexcept { return state >= State::established; }
+    bool can_send() const noexcept { return state == State::established || state == State::close_wait; }
+    bool can_receive_data() const noexcept { return state == State::established || state == State::fin_wait_1 || state == State::fin_wait_2; }
+    std::uint32_t outstanding() const noexcept { return snd_nxt - snd_una; }
+    // RFC 6675's pipe: bytes thought to be in the network.
+    std::uint32_t pipe() const noexcept { return outstanding() - sacked_out - lost_out + retrans_out; }
+    std::uint32_t buffered() const noexcept { return write_seq - snd_una; }
+    bool is_valid() const noexcept;
+};
+
+struct Listener : Endpoint {
+    Listener() noexcept : Endpoint(EndpointKind::tcp_listener) {}
+    std::uint32_t backlog = 0;
+    std::uint32_t half_open = 0;
+    std::uint32_t queued = 0;
+    Connection* accept_head = nullptr;
+    Connection* accept_tail = nullptr;
+    Listener* next = nullptr;      // on the same port
+    ConnectionOptions options;
+    bool reuse_port = false;
+};
+
+inline std::uint32_t payload_size(const Packet& packet) noexcept {
+    return packet.size() - (packet.meta().payload_offset - packet.headroom());
+}
+inline std::uint32_t seq_size(const Packet& packet) noexcept {
+    return payload_size(packet) + ((packet.meta().flags & segment_flag::fin) != 0 ? 1 : 0);
+}
+inline Seq seq_of(const Packet& packet) noexcept { return Seq(packet.meta().seq); }
+inline Seq end_of(const Packet& packet) noexcept { return seq_of(packet) + seq_size(packet); }
+
+}  // namespace shunt::tcp

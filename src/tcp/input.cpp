@@ -1,0 +1,487 @@
+// A segment arrives (RFC 9293, 3.10.7.3-4), in the RFC's order: sequence, RST, SYN, ACK, data, FIN. With RFC 5961's stricter checks and RFC 7323's
+// timestamps. In front of it the fast path for what nearly every segment is: the next data, or a plain ACK.
+#include <algorithm>
+
+#include "ip/checksum.hpp"
+#include "pmd/port_inline.hpp"
+#include "tcp/tcp.hpp"
+
+namespace shunt::tcp {
+
+namespace flag = wire::tcp_flag;
+
+namespace {
+
+constexpr Duration paws_forgets = std::chrono::hours(24 * 24);  // RFC 7323, 5.5
+
+// Window and ports are next to each other; the timestamp option nearly always stands alone behind two NOPs.
+void read_options(const wire::TcpHeader& header, Segment& seg) noexcept {
+    const unsigned bytes = header.header_bytes() - static_cast<unsigned>(sizeof(wire::TcpHeader));
+    const auto* options = reinterpret_cast<const std::uint8_t*>(&header + 1);
+    constexpr std::uint32_t nop_nop_timestamp = 0x0101080a;
+    if (bytes == wire::timestamp_option_bytes && wire::load_big32(options) == nop_nop_timestamp) {
+        seg.options.has_timestamp = true;
+        seg.options.tsval = wire::load_big32(options + 4);
+        seg.options.tsecr = wire::load_big32(options + 8);
+    } else if (bytes != 0) {
+        seg.options = wire::parse_tcp_options(options, bytes);
+    }
+}
+
+bool has_good_checksum(const Packet& packet, const Ipv4Verdict& ip) noexcept {
+    wire::Checksum sum;
+    wire::add_pseudo_header(sum, __builtin_bswap32(ip.source), __builtin_bswap32(ip.destination), wire::protocol_tcp, packet.size());
+    add_packet(sum, packet);
+    return sum.is_good();
+}
+
+}  // namespace
+
+// Checks the header and strips it: data() becomes the payload.
+std::optional<DropReason> Tcp::parse(Packet& packet, const Ipv4Verdict& ip, Segment& seg) const noexcept {
+    if (packet.first_size() < sizeof(wire::TcpHeader)) {
+        return DropReason::tcp_malformed;
+    }
+    const auto& header = *reinterpret_cast<const wire::TcpHeader*>(packet.data());
+    const unsigned header_bytes = header.header_bytes();
+    if (header_bytes < sizeof(wire::TcpHeader) || header_bytes > packet.first_size()) {
+        return DropReason::tcp_malformed;
+    }
+    const ChecksumState checksum = context_.ipv4.packet_source()->rx_l4_checksum(packet);
+    if (checksum == ChecksumState::bad || (checksum == ChecksumState::unknown && !has_good_checksum(packet, ip))) {
+        return DropReason::tcp_bad_checksum;
+    }
+    seg.source = ip.source;
+    seg.destination = ip.destination;
+    seg.source_port = header.source_port;
+    seg.destination_port = header.destination_port;
+    seg.seq = Seq(header.seq);
+    seg.ack = Seq(header.ack);
+    seg.flags = header.flags;
+    seg.wnd = header.window;
+    seg.tos = ip.tos;
+    seg.len = packet.size() - header_bytes;
+    read_options(header, seg);
+    packet.trim_front(header_bytes);
+    return std::nullopt;
+}
+
+void Tcp::input(Packet* packet, const Ipv4Verdict& ip, Time now) noexcept {
+    context_.counters.count(Event::tcp_segments_received);
+    if (ip.to_group) {  // RFC 9293, 3.9.2.3: never answered
+        drop(packet, DropReason::tcp_malformed);
+        return;
+    }
+    Segment seg;
+    if (const auto reason = parse(*packet, ip, seg)) {
+        drop(packet, *reason);
+        return;
+    }
+    if (Connection* c = find(seg.destination, seg.destination_port, seg.source, seg.source_port)) {
+        if (!try_fast_path(*c, seg, packet, now)) {
+            segment_arrives(*c, seg, packet, now);
+        }
+        return;
+    }
+    const std::uint32_t flow = seg.source * 31 + seg.source_port;
+    if (Listener* listener = find_listener(seg.destination, seg.destination_port, flow * 0x9E3779B1U >> 8)) {
+        in_listen(*listener, seg, packet, now);
+        return;
+    }
+    reset_unknown(seg, now);
+    drop(packet, DropReason::tcp_no_connection);
+}
+
+// Header prediction: established, in order, nothing odd, and either data without news of ours, or with a plain acknowledgement.
+bool Tcp::try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept {
+    constexpr std::uint8_t odd = flag::syn | flag::fin | flag::rst | flag::urg;
+    if (c.state != State::established || (seg.flags & (odd | flag::ack)) != flag::ack || seg.seq != c.rcv_nxt || seg.len == 0 || c.recovery != Recovery::open ||
+        seg.options.sack_count != 0 || !c.ooo_queue.is_empty() || c.rcv_shut || c.owner == nullptr) {
+        return false;
+    }
+    if (seg.options.has_timestamp != c.has_timestamps || (c.has_timestamps && static_cast<std::int32_t>(seg.options.tsval - c.ts_recent) < 0)) {
+        return false;
+    }
+    if (seg.ack < c.snd_una || seg.ack > c.snd_nxt || seg.seq + seg.len > c.rcv_adv) {
+        return false;
+    }
+    if (c.has_timestamps && seg.seq <= c.last_ack_sent) {
+        c.ts_recent = seg.options.tsval;
+        c.ts_recent_at = now;
+    }
+    c.last_heard = now;
+    if (seg.ack != c.snd_una || (seg.wnd << c.snd_wscale) != c.snd_wnd) {
+        acknowledge(c, seg, now);
+    }
+    deliver(c, packet, now);
+    acknowledge_later(c, now);
+    note(c, ready::input);
+    output(c, now);
+    return true;
+}
+
+void Tcp::segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now) noexcept {
+    if (c.state == State::syn_sent) {
+        in_syn_sent(c, seg, packet, now);
+        return;
+    }
+    if (c.state == State::time_wait) {
+        in_time_wait(c, seg, packet, now);
+        return;
+    }
+    if (!check_timestamps(c, seg, now) || !check_sequence(c, seg, now)) {
+        packet->free();
+        return;
+    }
+    if (seg.has(flag::rst)) {
+        packet->free();
+        check_reset(c, seg, now);
+        return;
+    }
+    if (seg.has(flag::syn)) {
+        packet->free();
+        if (c.state == State::syn_received && seg.seq == c.irs) {
+            send_syn(c, now);  // our SYN-ACK was lost
+        } else {
+            challenge_ack(c, now);  // RFC 5961, 4
+        }
+        return;
+    }
+    if (!seg.has(flag::ack)) {
+        drop(packet, DropReason::tcp_no_ack_bit);
+        return;
+    }
+    if (c.has_timestamps && seg.options.has_timestamp && seg.seq <= c.last_ack_sent && static_cast<std::int32_t>(seg.options.tsval - c.ts_recent) >= 0) {
+        c.ts_recent = seg.options.tsval;
+        c.ts_recent_at = now;
+    }
+    c.last_heard = now;
+    c.probes = 0;
+    if (!check_ack(c, seg, now)) {
+        packet->free();
+        return;
+    }
+    process_data(c, seg, packet, now);
+    if (c.state == State::closed) {
+        return;  // answered data after close by RST
+    }
+    process_close_states(c, now);
+}
+
+void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept {
+    packet->free();
+    const bool has_ack = seg.has(flag::ack);
+    if (has_ack && (seg.ack <= c.iss || seg.ack > c.snd_nxt)) {
+        context_.counters.count(DropReason::tcp_bad_ack);
+        reset_unknown(seg, now);
+        return;
+    }
+    if (seg.has(flag::rst)) {
+        if (has_ack) {
+            context_.counters.count(Event::tcp_resets_received);
+            finish(c, ECONNREFUSED);
+        }
+        return;
+    }
+    if (!seg.has(flag::syn)) {
+        return;
+    }
+    set_up_options(c, seg.options);
+    c.irs = seg.seq;
+    c.rcv_nxt = c.last_ack_sent = c.rcv_up_copied = seg.seq + 1;
+    c.rcv_adv = c.rcv_nxt + initial_rcv_window(c);
+    c.ts_recent = seg.options.tsval;
+    c.ts_recent_at = now;
+    c.last_heard = now;
+    c.snd_wnd = seg.wnd;
+    c.snd_wl1 = seg.seq;
+    c.snd_wl2 = seg.ack;
+    if (!has_ack) {  // both opened at once (RFC 9293, 3.5)
+        c.state = State::syn_received;
+        send_syn(c, now);
+        return;
+    }
+    if (c.syn_tries <= 1 && seg.options.has_timestamp == c.has_timestamps) {
+        sample_rtt(c, now - c.last_sent_at);
+    }
+    established(c, seg, now);
+    c.ack_now = true;
+    output(c, now);
+}
+
+void Tcp::established(Connection& c, const Segment& seg, Time now) noexcept {
+    c.state = State::established;
+    c.snd_una = seg.ack;
+    c.snd_wl1 = seg.seq;
+    c.snd_wl2 = seg.ack;
+    c.max_snd_wnd = c.snd_wnd;
+    c.first_unanswered = never;
+    c.retransmit_at = never;
+    c.retransmit_kind = RetransmitKind::none;
+    c.backoff = 0;
+    c.tune_at = now;
+    if (c.srtt == Duration{}) {
+        c.rto = std::chrono::seconds(c.syn_tries > 1 ? 3 : 1);  // RFC 6298, 5.7
+    }
+    if (c.options.keepalive) {
+        c.keepalive_at = now + keepalive_idle(c);
+    }
+    arm(c);
+    note(c, ready::output);
+}
+
+// PAWS (RFC 7323, 5.3).
+bool Tcp::check_timestamps(Connection& c, const Segment& seg, Time now) noexcept {
+    if (!c.has_timestamps || !seg.options.has_timestamp || static_cast<std::int32_t>(seg.options.tsval - c.ts_recent) >= 0 || now - c.ts_recent_at > paws_forgets) {
+        return true;
+    }
+    if (seg.has(flag::rst)) {
+        return true;
+    }
+    context_.counters.count(DropReason::tcp_paws);
+    c.ack_now = true;
+    output(c, now);
+    return false;
+}
+
+// RFC 9293, 3.10.7.4, first. Like Linux we accept down to what we last acknowledged, so that a reordered plain ACK is still read.
+bool Tcp::check_sequence(Connection& c, const Segment& seg, Time now) noexcept {
+    if (seg.end() >= c.last_ack_sent && seg.seq <= later(c.rcv_adv, c.rcv_nxt)) {
+        return true;
+    }
+    if (seg.has(flag::rst)) {
+        context_.counters.count(DropReason::tcp_bad_reset);
+        return false;
+    }
+    c.last_heard = now;
+    if (seg.has(flag::syn)) {
+        if (c.state == State::syn_received && seg.seq == c.irs) {
+            send_syn(c, now);  // our SYN-ACK was lost
+        } else {
+            challenge_ack(c, now);
+        }
+        return false;
+    }
+    const bool is_old = seg.end() <= c.rcv_nxt;
+    context_.counters.count(is_old ? DropReason::tcp_duplicate : DropReason::tcp_out_of_window);
+    if (seg.len != 0 && is_old) {
+        note_duplicate(c, seg);
+    }
+    // A retransmission or a keep-alive may carry a good ACK: read it, then answer.
+    if (seg.has(flag::ack) && !check_ack(c, seg, now)) {
+        return false;
+    }
+    if (c.state != State::closed) {
+        c.ack_now = true;
+        output(c, now);
+    }
+    return false;
+}
+
+// The next ACK says which data came twice (RFC 2883).
+void Tcp::note_duplicate(Connection& c, const Segment& seg) noexcept {
+    c.dsack = {seg.seq, earlier(seg.seq + seg.len, c.rcv_nxt)};
+    c.has_dsack = c.has_sack;
+}
+
+// RFC 5961, 3: only a RST exactly at rcv_nxt counts; another one in the window is challenged.
+void Tcp::check_reset(Connection& c, const Segment& seg, Time now) noexcept {
+    if (seg.seq != c.rcv_nxt) {
+        context_.counters.count(DropReason::tcp_bad_reset);
+        challenge_ack(c, now);
+        return;
+    }
+    context_.counters.count(Event::tcp_resets_received);
+    switch (c.state) {
+        case State::syn_received:
+            finish(c, ECONNREFUSED);
+            return;
+        case State::close_wait:
+            finish(c, EPIPE);
+            return;
+        case State::closing:
+        case State::last_ack:
+            finish(c, 0);
+            return;
+        default:
+            finish(c, ECONNRESET);
+            return;
+    }
+}
+
+// RFC 9293, 3.10.7.4, fifth; RFC 5961, 5. False: the segment is done with.
+bool Tcp::check_ack(Connection& c, const Segment& seg, Time now) noexcept {
+    if (c.state == State::syn_received) {
+        if (seg.ack <= c.snd_una || seg.ack > c.snd_nxt) {
+            context_.counters.count(DropReason::tcp_bad_ack);
+            reset_unknown(seg, now);
+            return false;
+        }
+        if (c.syn_tries <= 1) {
+            sample_rtt(c, now - c.last_sent_at);
+        }
+        c.snd_wnd = seg.wnd << c.snd_wscale;
+        if (!complete_handshake(c, seg, now)) {
+            return false;
+        }
+    }
+    if (seg.ack > c.snd_nxt || seg.ack < c.snd_una - std::max(c.max_snd_wnd, 65535U)) {
+        context_.counters.count(DropReason::tcp_bad_ack);
+        challenge_ack(c, now);
+        return false;
+    }
+    acknowledge(c, seg, now);
+    return true;
+}
+
+void Tcp::process_data(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept {
+    const bool fin = seg.has(flag::fin);
+    if (seg.len == 0 && !fin) {
+        packet->free();
+        return;
+    }
+    const bool may_receive = c.can_receive_data() && !c.fin_received;
+    if (seg.len != 0 && may_receive && c.owner == nullptr && !c.in_accept_queue && c.listener == nullptr && seg.end() > c.rcv_nxt) {
+        drop(packet, DropReason::tcp_after_close);  // RFC 9293, 3.6.1: data that nobody will read
+        send_reset(c, now);
+        finish(c, 0);
+        return;
+    }
+    if (!may_receive) {
+        packet->free();
+        c.ack_now = true;
+        return;
+    }
+    // Cut to the window.
+    Seq seq = seg.seq;
+    bool with_fin = fin;
+    if (seq < c.rcv_nxt) {
+        note_duplicate(c, seg);
+        const std::uint32_t old = std::min(c.rcv_nxt - seq, packet->size());
+        packet->skip_front(old);
+        seq += old;
+        if (seq != c.rcv_nxt) {  // all of it, FIN included, came before
+            drop(packet, DropReason::tcp_duplicate);
+            c.ack_now = true;
+            return;
+        }
+    }
+    const Seq edge = later(c.rcv_adv, c.rcv_nxt);
+    if (seq + packet->size() > edge) {
+        const std::uint32_t beyond = std::min(seq + packet->size() - edge, packet->size());
+        packet->trim_back(beyond);
+        with_fin = false;
+        c.ack_now = true;
+    }
+    const std::uint32_t len = packet->size();
+    if (len == 0 && !with_fin) {
+        drop(packet, seg.end() <= c.rcv_nxt ? DropReason::tcp_duplicate : DropReason::tcp_out_of_window);
+        c.ack_now = true;
+        return;
+    }
+    if (seq != c.rcv_nxt) {
+        queue_out_of_order(c, packet, seq, len, with_fin);
+        c.ack_now = true;
+        return;
+    }
+    if (len != 0) {
+        deliver(c, packet, now);
+    } else {
+        packet->free();
+    }
+    const bool filled_hole = !c.ooo_queue.is_empty();
+    if (with_fin) {
+        process_fin(c, now);
+    } else if (filled_hole) {
+        take_contiguous(c, now);
+        c.ack_now = true;  // RFC 5681, 4.2
+    } else {
+        acknowledge_later(c, now);
+    }
+    note(c, ready::input);
+}
+
+void Tcp::process_fin(Connection& c, Time now) noexcept {
+    c.rcv_nxt += 1;
+    c.fin_received = true;
+    c.ack_now = true;
+    c.ooo_queue.clear();
+    c.ooo_bytes = c.ooo_packets = 0;
+    switch (c.state) {
+        case State::syn_received:
+        case State::established:
+            c.state = State::close_wait;
+            break;
+        case State::fin_wait_1:
+            c.state = State::closing;  // process_close_states moves on if our FIN is acknowledged
+            break;
+        case State::fin_wait_2:
+            send_ack(c, now);
+            c.ack_now = false;
+            enter_time_wait(c, now);
+            break;
+        default:
+            break;
+    }
+    note(c, ready::input | ready::peer_shut);
+}
+
+void Tcp::process_close_states(Connection& c, Time now) noexcept {
+    const bool fin_acknowledged = c.fin_queued && c.snd_una == c.write_seq && c.send_head == nullptr;
+    if (fin_acknowledged) {
+        switch (c.state) {
+            case State::fin_wait_1:
+                c.state = State::fin_wait_2;
+                if (c.owner == nullptr) {
+                    c.keepalive_at = now + std::chrono::seconds(c.options.linger2_s > 0 ? c.options.linger2_s : context_.tunables.tcp_fin_timeout);
+                }
+                note(c, ready::output);
+                break;
+            case State::closing:
+                if (c.ack_now) {
+                    send_ack(c, now);
+                    c.ack_now = false;
+                }
+                enter_time_wait(c, now);
+                return;
+            case State::last_ack:
+                finish(c, 0);
+                return;
+            default:
+                break;
+        }
+    }
+    if (c.state != State::time_wait) {
+        output(c, now);
+    }
+}
+
+// RFC 9293, 3.10.7.4 and RFC 6191; RFC 1337: a RST does not end TIME_WAIT when the tunable says so.
+void Tcp::in_time_wait(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept {
+    if (seg.has(flag::rst)) {
+        packet->free();
+        if (seg.seq == c.rcv_nxt && context_.tunables.tcp_rfc1337 == 0) {
+            finish(c, 0);
+        }
+        return;
+    }
+    const bool newer = c.has_timestamps && seg.options.has_timestamp ? static_cast<std::int32_t>(seg.options.tsval - c.ts_recent) > 0 : seg.seq > c.rcv_nxt;
+    if (seg.has(flag::syn) && !seg.has(flag::ack) && newer && c.owner == nullptr) {
+        Listener* listener = find_listener(seg.destination, seg.destination_port, seg.source_port);
+        if (listener != nullptr) {
+            finish(c, 0);
+            in_listen(*listener, seg, packet, now);
+            return;
+        }
+    }
+    packet->free();
+    if (seg.len != 0 || seg.has(flag::fin) || seg.has(flag::syn)) {
+        if (seg.has(flag::fin)) {
+            c.keepalive_at = std::max(c.keepalive_at, now + std::chrono::seconds(60));
+        }
+        send_ack(c, now);
+        arm(c);
+    }
+}
+
+}  // namespace shunt::tcp

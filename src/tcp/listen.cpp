@@ -1,0 +1,204 @@
+// A segment arrives where there is no connection: a listener answers, or RST (RFC 9293, 3.10.7.1-2). Set-up of both kinds of open.
+#include <algorithm>
+
+#include "pmd/port_inline.hpp"
+#include "tcp/congestion.hpp"
+#include "tcp/tcp.hpp"
+
+namespace shunt::tcp {
+namespace {
+
+constexpr std::uint16_t default_mss = 536;  // RFC 9293, 3.7.1: when the peer says nothing
+constexpr std::uint16_t headers = sizeof(wire::Ipv4Header) + sizeof(wire::TcpHeader);
+
+std::uint8_t window_scale_for(const Tunables& t, const Connection& c) noexcept {  // as Linux's tcp_select_initial_window
+    auto space = static_cast<std::uint32_t>(std::max(t.tcp_rmem.maximum_bytes, t.rmem_max));
+    if (c.options.rcvbuf_locked) {
+        space = c.options.rcvbuf;
+    }
+    std::uint8_t scale = 0;
+    while (space > 65535 && scale < 14) {
+        space >>= 1;
+        ++scale;
+    }
+    return scale;
+}
+
+}  // namespace
+
+// RFC 6528: a clock of 4 us and a keyed hash of who talks to whom.
+Seq Tcp::initial_sequence_number(const Connection& c, Time now) const noexcept {
+    const std::uint64_t words[] = {static_cast<std::uint64_t>(c.local_address) << 32 | c.remote_address, static_cast<std::uint64_t>(c.local_port) << 16 | c.remote_port};
+    const auto clock = static_cast<std::uint32_t>(now.time_since_epoch().count() >> 6);  // 64 ns, as Linux: faster than any sender wraps it
+    return Seq(static_cast<std::uint32_t>(siphash(context_.key, words)) + clock);
+}
+
+void Tcp::set_up_path(Connection& c, const Path& path) noexcept {
+    c.path = path;
+    if (c.path.neighbour != nullptr) {
+        ++c.path.neighbour->references;
+    }
+    const std::uint64_t words[] = {static_cast<std::uint64_t>(c.local_address) << 32 | c.remote_address, 0x7473};
+    c.ts_offset = context_.tunables.tcp_timestamps == 1 ? static_cast<std::uint32_t>(siphash(context_.key, words)) : 0;
+    c.mss = static_cast<std::uint16_t>(path.mtu - headers);
+    c.rcv_mss = default_mss;
+    c.cwnd = congestion::initial_segments * c.mss;
+    c.rcv_wscale = context_.tunables.tcp_window_scaling != 0 ? window_scale_for(context_.tunables, c) : 0;
+    c.quick_acks = 16;
+}
+
+// What both sides have offered is on.
+void Tcp::set_up_options(Connection& c, const wire::TcpOptions& offered) noexcept {
+    const std::uint16_t theirs = offered.mss != 0 ? std::max<std::uint16_t>(offered.mss, 88) : default_mss;
+    c.peer_mss = theirs;
+    c.has_timestamps = offered.has_timestamp && context_.tunables.tcp_timestamps != 0;
+    c.has_sack = offered.sack_permitted && context_.tunables.tcp_sack != 0;
+    if (offered.wscale >= 0 && context_.tunables.tcp_window_scaling != 0) {
+        c.snd_wscale = static_cast<std::uint8_t>(offered.wscale);
+    } else {
+        c.snd_wscale = c.rcv_wscale = 0;
+    }
+    std::uint16_t mss = std::min<std::uint16_t>(theirs, static_cast<std::uint16_t>(c.path.mtu - headers));
+    if (c.options.maxseg != 0) {
+        mss = std::min(mss, c.options.maxseg);
+    }
+    c.mss = static_cast<std::uint16_t>(mss - (c.has_timestamps ? wire::timestamp_option_bytes : 0));
+    c.rcv_mss = std::max<std::uint16_t>(default_mss, std::min<std::uint16_t>(c.mss, static_cast<std::uint16_t>(c.rcvbuf / 2)));
+    c.cwnd = congestion::initial_segments * c.mss;
+}
+
+std::uint32_t Tcp::initial_rcv_window(const Connection& c) const noexcept {
+    const std::uint32_t mss = static_cast<std::uint32_t>(c.path.mtu - headers);
+    const std::uint32_t window = std::min(c.rcvbuf, 65535U);
+    return window > mss ? window / mss * mss : window;
+}
+
+void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time now) noexcept {
+    if (seg.has(wire::tcp_flag::rst)) {
+        drop(packet, DropReason::tcp_bad_reset);
+        return;
+    }
+    if (seg.has(wire::tcp_flag::ack)) {
+        reset_unknown(seg, now);
+        drop(packet, DropReason::tcp_no_connection);
+        return;
+    }
+    if (!seg.has(wire::tcp_flag::syn) || seg.has(wire::tcp_flag::fin)) {
+        drop(packet, DropReason::tcp_no_ack_bit);
+        return;
+    }
+    // Half-open connections count against a limit of their own, so that a flood of SYNs cannot use up memory (RFC 4987).
+    const auto half_open_max = std::max<std::uint32_t>(listener.backlog, static_cast<std::uint32_t>(context_.tunables.tcp_max_syn_backlog));
+    if (listener.queued > listener.backlog || listener.half_open >= half_open_max) {
+        drop(packet, DropReason::tcp_backlog_full);
+        return;
+    }
+    const auto path = context_.ipv4.route(seg.source, seg.destination);
+    Connection* c = path ? create(now) : nullptr;
+    if (c == nullptr) {
+        drop(packet, path ? DropReason::tcp_no_memory : DropReason::no_route);
+        return;
+    }
+    c->local_address = seg.destination;
+    c->local_port = seg.destination_port;
+    c->remote_address = seg.source;
+    c->remote_port = seg.source_port;
+    c->options = listener.options;
+    c->listener = &listener;
+    ++listener.half_open;
+    set_up_path(*c, *path);
+    apply_options(*c, now);
+    set_up_options(*c, seg.options);
+    c->irs = seg.seq;
+    c->rcv_nxt = c->last_ack_sent = c->rcv_up_copied = seg.seq + 1;
+    c->ts_recent = seg.options.tsval;
+    c->ts_recent_at = now;
+    c->iss = initial_sequence_number(*c, now);
+    c->snd_una = c->iss;
+    c->snd_nxt = c->write_seq = c->iss + 1;
+    c->recover = c->tlp_high = c->high_sacked = c->iss;
+    c->snd_wnd = seg.wnd;  // the window of a SYN is not scaled (RFC 7323, 2.2)
+    c->snd_wl1 = seg.seq;
+    c->state = State::syn_received;
+    c->rto = std::chrono::seconds(1);
+    c->first_unanswered = now;
+    insert(*c);
+    packet->free();
+    send_syn(*c, now);
+    c->retransmit_kind = RetransmitKind::rto;
+    c->retransmit_at = now + c->rto;
+    arm(*c);
+}
+
+// The final ACK: into the accept queue. False when the queue is full: the ACK is ignored, and the peer's retransmission tries again.
+bool Tcp::complete_handshake(Connection& c, const Segment& seg, Time now) noexcept {
+    Listener* listener = c.listener;
+    if (listener != nullptr) {
+        if (listener->queued > listener->backlog) {
+            context_.counters.count(DropReason::tcp_backlog_full);
+            return false;
+        }
+        --listener->half_open;
+        ++listener->queued;
+        c.in_accept_queue = true;
+        c.list_next = nullptr;
+        (listener->accept_tail != nullptr ? listener->accept_tail->list_next : listener->accept_head) = &c;
+        listener->accept_tail = &c;
+        context_.counters.count(Event::tcp_passive_opens);
+        context_.changed.note(*listener, ready::input);
+    }
+    established(c, seg, now);
+    return true;
+}
+
+void Tcp::detach_from_listener(Connection& c) noexcept {
+    Listener* listener = c.listener;
+    if (listener == nullptr) {
+        return;
+    }
+    if (c.in_accept_queue) {
+        Connection* before = nullptr;
+        Connection* at = listener->accept_head;
+        while (at != &c) {
+            before = at;
+            at = at->list_next;
+        }
+        (before != nullptr ? before->list_next : listener->accept_head) = c.list_next;
+        if (listener->accept_tail == &c) {
+            listener->accept_tail = before;
+        }
+        --listener->queued;
+    } else {
+        --listener->half_open;
+    }
+    c.listener = nullptr;
+    c.in_accept_queue = false;
+}
+
+// RFC 9293, 3.10.7.1: an answer the sender will believe, without any state of ours.
+void Tcp::reset_unknown(const Segment& seg, Time now) noexcept {
+    if (seg.has(wire::tcp_flag::rst)) {
+        return;
+    }
+    const auto path = context_.ipv4.route(seg.source, seg.destination);
+    Packet* packet = path ? context_.ipv4.packet_source()->allocate() : nullptr;
+    if (packet == nullptr) {
+        return;
+    }
+    auto* header = reinterpret_cast<wire::TcpHeader*>(packet->append(sizeof(wire::TcpHeader)));
+    header->source_port = seg.destination_port;
+    header->destination_port = seg.source_port;
+    const bool has_ack = seg.has(wire::tcp_flag::ack);
+    header->seq = has_ack ? seg.ack.raw() : 0;
+    header->ack = has_ack ? 0 : seg.end().raw();
+    header->offset = 5 << 4;
+    header->flags = has_ack ? wire::tcp_flag::rst : wire::tcp_flag::rst | wire::tcp_flag::ack;
+    header->window = 0;
+    header->urgent = 0;
+    finish_checksum(*packet, *path);
+    context_.counters.count(Event::tcp_resets_sent);
+    context_.counters.count(Event::tcp_segments_sent);
+    context_.ipv4.output(packet, *path, wire::protocol_tcp, now);
+}
+
+}  // namespace shunt::tcp

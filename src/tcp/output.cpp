@@ -1,0 +1,339 @@
+// What is sent and when: new data within the windows (RFC 9293, 3.8.6; Nagle, RFC 1122 4.2.3.4), ACKs, SYN, RST; and how a segment is made.
+#include <algorithm>
+
+#include "ip/checksum.hpp"
+#include "pmd/port_inline.hpp"
+#include "tcp/congestion.hpp"
+#include "tcp/tcp.hpp"
+
+namespace shunt::tcp {
+
+namespace flag = wire::tcp_flag;
+
+void Tcp::output(Connection& c, Time now) noexcept {
+    if (!c.is_synchronized()) {
+        return;
+    }
+    if (c.lost_out > 0 && c.lost_out != c.retrans_out) {
+        retransmit_lost(c, now);
+    }
+    if (c.send_head != nullptr) {
+        send_new(c, now);
+    }
+    if (c.ack_now) {
+        send_ack(c, now);
+    }
+}
+
+// Nagle's question: full, or last before a FIN, or nothing under way, or told not to wait.
+bool Tcp::may_send_now(const Connection& c, const Packet& packet) const noexcept {
+    if (payload_size(packet) >= c.mss || packet.meta().next != nullptr || (packet.meta().flags & segment_flag::fin) != 0) {
+        return true;
+    }
+    return !c.options.cork && (c.options.nodelay || c.outstanding() == 0);
+}
+
+void Tcp::send_new(Connection& c, Time now) noexcept {
+    if (c.outstanding() == 0 && now - c.last_sent_at > c.rto && context_.tunables.tcp_slow_start_after_idle != 0) {
+        congestion::on_idle(c, now - c.last_sent_at);
+    }
+    bool has_sent = false, hit_cwnd = false;
+    while (Packet* packet = c.send_head) {
+        if (!may_send_now(c, *packet)) {
+            break;
+        }
+        if (payload_size(*packet) > c.mss && split(c, *packet, c.mss) == nullptr) {
+            break;
+        }
+        const std::uint32_t pipe = c.pipe();
+        if (pipe != 0 && pipe + seq_size(*packet) > c.cwnd) {
+            hit_cwnd = true;
+            break;
+        }
+        const Seq edge = c.snd_una + c.snd_wnd;
+        if (seq_of(*packet) + payload_size(*packet) > edge) {
+            const std::uint32_t usable = edge > c.snd_nxt ? edge - c.snd_nxt : 0;
+            const bool worth_it = usable != 0 && usable >= std::min<std::uint32_t>(c.mss, c.max_snd_wnd / 2);
+            if (!worth_it || split(c, *packet, usable) == nullptr) {
+                hold_for_window(c, now);
+                break;
+            }
+        }
+        if (c.outstanding() == 0) {
+            c.first_unanswered = now;
+        }
+        transmit(c, *packet, now);
+        note_sent(c, *packet, now);
+        has_sent = true;
+    }
+    if (has_sent) {
+        c.cwnd_limited = hit_cwnd || (c.cwnd < c.ssthresh && c.outstanding() * 2 > c.cwnd) || c.outstanding() + c.mss > c.cwnd;
+        if (c.retransmit_kind != RetransmitKind::rto || c.retransmit_at == never) {
+            set_retransmit(c, now);
+        }
+    } else if (hit_cwnd) {
+        c.cwnd_limited = true;
+    }
+}
+
+// A new segment is on its way: it is no longer the first unsent.
+void Tcp::note_sent(Connection& c, Packet& packet, Time) noexcept {
+    c.snd_nxt = end_of(packet);
+    c.last_sent = &packet;
+    c.send_head = packet.meta().next;
+    if (c.recovery == Recovery::recovery) {
+        c.prr_out += seq_size(packet);
+    }
+}
+
+// The window is closed, or too small to be worth a segment: ask now and then (RFC 9293, 3.8.6.1).
+void Tcp::hold_for_window(Connection& c, Time now) noexcept {
+    if (c.outstanding() == 0 && c.retransmit_kind != RetransmitKind::persist) {
+        c.retransmit_kind = RetransmitKind::persist;
+        c.backoff = 0;
+        c.first_unanswered = now;
+        c.retransmit_at = now + std::max<Duration>(c.rto, std::chrono::milliseconds(200));
+        arm(c);
+    }
+}
+
+// Headers in front of a queued packet, one reference to the port, one stays in the queue. While the port still holds an earlier transmission, a copy goes.
+void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
+    PacketMeta& meta = packet.meta();
+    Packet* out = &packet;
+    const std::uint32_t old_headers = meta.payload_offset - packet.headroom();
+    if (packet.is_shared()) {
+        out = claim(c);
+        const std::uint32_t size = packet.size() - old_headers;
+        if (out == nullptr || out->tailroom() < size) {
+            if (out != nullptr) {
+                out->free();
+            }
+            return;  // no memory: as good as lost, the timer repeats it
+        }
+        packet.copy_out(old_headers, out->append(size), size);
+    } else {
+        packet.trim_front(old_headers);
+        packet.add_reference();
+    }
+    std::uint8_t flags = flag::ack;
+    if ((meta.flags & segment_flag::fin) != 0) {
+        flags = static_cast<std::uint8_t>(flags | flag::fin | (out->size() != 0 ? flag::psh : 0));
+    }
+    if ((meta.flags & segment_flag::psh) != 0 || (meta.next == nullptr && out->size() != 0)) {
+        flags |= flag::psh;
+    }
+    const std::uint32_t size = out->size();
+    write_header(c, *out, seq_of(packet), flags, now);
+    finish_checksum(*out, c.path);
+    if (meta.transmits != 0) {
+        meta.flags |= segment_flag::retransmitted;
+        ++c.retransmits;
+        context_.counters.count(Event::tcp_retransmits);
+    } else {
+        c.bytes_sent += size;
+    }
+    ++meta.transmits;
+    meta.stamp_ns = now.time_since_epoch().count();
+    c.last_sent_at = now;
+    context_.counters.count(Event::tcp_segments_sent);
+    context_.ipv4.output(out, c.path, wire::protocol_tcp, now);
+}
+
+// Everything but the checksum. Whatever carries ACK settles what we owe.
+void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept {
+    std::uint8_t options[40];
+    unsigned option_bytes = 0;
+    if (c.has_timestamps) {
+        wire::store_big32(options, 0x0101080a);
+        wire::store_big32(options + 4, timestamp_now(c, now));
+        wire::store_big32(options + 8, c.ts_recent);
+        option_bytes = wire::timestamp_option_bytes;
+    }
+    const bool reports = c.has_sack && (c.has_dsack || !c.ooo_queue.is_empty()) && (flags & flag::rst) == 0;
+    if (reports) {
+        wire::TcpOptions sack;
+        collect_sack_blocks(c, sack);
+        const unsigned room = std::min<unsigned>(40 - option_bytes, c.path.mtu - std::min<unsigned>(c.path.mtu, 40 + option_bytes + packet.size()));
+        const unsigned fits = room >= 12 ? (room - 4) / 8 : 0;
+        sack.sack_count = static_cast<std::uint8_t>(std::min<unsigned>(sack.sack_count, fits));
+        option_bytes += wire::emit_tcp_options(sack, options + option_bytes);
+        c.has_dsack = c.has_dsack && sack.sack_count == 0;
+    }
+    const std::uint32_t window = receive_window(c);
+    auto* header = reinterpret_cast<wire::TcpHeader*>(packet.prepend(sizeof(wire::TcpHeader) + option_bytes));
+    header->source_port = c.local_port;
+    header->destination_port = c.remote_port;
+    header->seq = seq.raw();
+    header->ack = c.rcv_nxt.raw();
+    header->offset = static_cast<std::uint8_t>((5 + option_bytes / 4) << 4);
+    header->flags = flags;
+    header->window = static_cast<std::uint16_t>(window);
+    header->urgent = 0;
+    std::memcpy(header + 1, options, option_bytes);
+    if (packet.size() > sizeof(wire::TcpHeader) + option_bytes && c.last_ack_sent != c.rcv_nxt) {
+        c.quick_acks = 0;  // the program answers: its data will carry the ACKs
+    }
+    c.last_ack_sent = c.rcv_nxt;
+    c.ack_now = false;
+    c.delack_at = never;
+}
+
+void Tcp::finish_checksum(Packet& packet, const Path& path) noexcept {
+    auto* header = reinterpret_cast<wire::TcpHeader*>(packet.data());
+    wire::Checksum sum;
+    wire::add_pseudo_header(sum, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_tcp, packet.size());
+    header->checksum = 0;
+    if (Ipv4::offloads_tcp_checksum(path)) {
+        header->checksum = sum.sum();  // the port adds the rest
+        return;
+    }
+    add_packet(sum, packet);
+    header->checksum = sum.field();
+}
+
+void Tcp::send_control(Connection& c, Seq seq, std::uint8_t flags, Time now) noexcept {
+    Packet* packet = claim(c);
+    if (packet == nullptr) {
+        c.delack_at = now + std::chrono::milliseconds(1);  // again when there is memory
+        arm(c);
+        return;
+    }
+    write_header(c, *packet, seq, flags, now);
+    finish_checksum(*packet, c.path);
+    context_.counters.count(Event::tcp_segments_sent);
+    context_.ipv4.output(packet, c.path, wire::protocol_tcp, now);
+}
+
+// SYN or SYN-ACK, with every option that we offer or, answering, that the peer has offered (RFC 7323, 1.3; RFC 2018, 2).
+void Tcp::send_syn(Connection& c, Time now) noexcept {
+    Packet* packet = claim(c);
+    if (packet == nullptr) {
+        return;
+    }
+    const bool answers = c.state == State::syn_received;
+    const Tunables& t = context_.tunables;
+    wire::TcpOptions options;
+    options.mss = static_cast<std::uint16_t>(c.path.mtu - sizeof(wire::Ipv4Header) - sizeof(wire::TcpHeader));
+    if (c.options.maxseg != 0) {
+        options.mss = std::min(options.mss, c.options.maxseg);
+    }
+    options.has_timestamp = answers ? c.has_timestamps : t.tcp_timestamps != 0;
+    options.sack_permitted = answers ? c.has_sack : t.tcp_sack != 0;
+    options.wscale = t.tcp_window_scaling != 0 && (!answers || c.rcv_wscale != 0) ? static_cast<std::int8_t>(c.rcv_wscale) : std::int8_t{-1};
+    options.tsval = timestamp_now(c, now);
+    options.tsecr = answers ? c.ts_recent : 0;
+    std::uint8_t bytes[40];
+    const unsigned option_bytes = wire::emit_tcp_options(options, bytes);
+    auto* header = reinterpret_cast<wire::TcpHeader*>(packet->append(sizeof(wire::TcpHeader) + option_bytes));
+    header->source_port = c.local_port;
+    header->destination_port = c.remote_port;
+    header->seq = c.iss.raw();
+    header->ack = answers ? c.rcv_nxt.raw() : 0;
+    header->offset = static_cast<std::uint8_t>((5 + option_bytes / 4) << 4);
+    header->flags = answers ? flag::syn | flag::ack : flag::syn;
+    const std::uint32_t window = initial_rcv_window(c);
+    header->window = static_cast<std::uint16_t>(window);
+    header->urgent = 0;
+    std::memcpy(header + 1, bytes, option_bytes);
+    if (answers) {
+        c.rcv_adv = c.rcv_nxt + window;
+        c.last_ack_sent = c.rcv_nxt;
+    }
+    if (c.syn_tries < 255) {
+        ++c.syn_tries;
+    }
+    c.last_sent_at = now;
+    finish_checksum(*packet, c.path);
+    context_.counters.count(Event::tcp_segments_sent);
+    context_.ipv4.output(packet, c.path, wire::protocol_tcp, now);
+}
+
+void Tcp::send_reset(Connection& c, Time now) noexcept {
+    if (c.state == State::closed || c.state == State::syn_sent || c.state == State::time_wait) {
+        return;
+    }
+    context_.counters.count(Event::tcp_resets_sent);
+    send_control(c, c.snd_nxt, flag::rst | flag::ack, now);
+}
+
+// RFC 5961, 7: answers to suspicious segments, but not as many as an attacker likes; and not more than two a second for one connection.
+void Tcp::challenge_ack(Connection& c, Time now) noexcept {
+    if (now - challenge_second_ >= std::chrono::seconds(1)) {
+        challenge_second_ = now;
+        challenges_left_ = context_.tunables.tcp_challenge_ack_limit;
+    }
+    if (challenges_left_ <= 0 || (c.challenge_at != Time{} && now - c.challenge_at < std::chrono::milliseconds(500))) {
+        return;
+    }
+    --challenges_left_;
+    c.challenge_at = now;
+    context_.counters.count(Event::tcp_challenge_acks);
+    send_ack(c, now);
+}
+
+// Cuts a queued packet: it keeps `first_bytes` of payload, the rest stands behind it. Null when the port holds it or memory is short.
+Packet* Tcp::split(Connection& c, Packet& packet, std::uint32_t first_bytes) noexcept {
+    Packet* rest = packet.is_shared() ? nullptr : claim(c);
+    if (rest == nullptr) {
+        return nullptr;
+    }
+    PacketMeta& meta = packet.meta();
+    packet.trim_front(meta.payload_offset - packet.headroom());
+    const std::uint32_t size = packet.size() - first_bytes;
+    if (rest->tailroom() < size) {
+        rest->free();
+        return nullptr;
+    }
+    const std::uint32_t before = seq_size(packet);
+    packet.copy_out(first_bytes, rest->append(size), size);
+    PacketMeta& rest_meta = rest->meta();
+    rest_meta = meta;
+    rest_meta.next = nullptr;
+    rest_meta.seq = meta.seq + first_bytes;
+    rest_meta.payload_offset = static_cast<std::uint16_t>(rest->headroom());
+    packet.trim_back(size);
+    meta.flags = static_cast<std::uint16_t>(meta.flags & ~(segment_flag::fin | segment_flag::psh));
+    SHUNT_CHECK(seq_size(packet) + seq_size(*rest) == before);
+    c.snd_queue.insert_after(&packet, rest);
+    if (c.last_sent == &packet) {
+        c.last_sent = rest;
+    }
+    return rest;
+}
+
+void Tcp::queue_fin(Connection& c) noexcept {
+    Packet* packet = c.send_head != nullptr ? c.snd_queue.back() : nullptr;
+    if (packet == nullptr) {
+        packet = claim(c);
+        if (packet == nullptr) {
+            finish(c, ENOBUFS);
+            return;
+        }
+        append(c, packet);
+    }
+    packet->meta().flags |= segment_flag::fin;
+    c.write_seq += 1;
+    c.fin_queued = true;
+}
+
+bool Connection::is_valid() const noexcept {
+    std::uint32_t sacked = 0, lost = 0, resent = 0, queued = 0;
+    Seq at = snd_queue.is_empty() ? write_seq : seq_of(*snd_queue.front());
+    for (Packet* packet = snd_queue.front(); packet != nullptr; packet = packet->meta().next) {
+        if (seq_of(*packet) != at) {
+            return false;
+        }
+        at = end_of(*packet);
+        sacked += (packet->meta().flags & segment_flag::sacked) != 0 ? seq_size(*packet) : 0;
+        lost += (packet->meta().flags & segment_flag::lost) != 0 ? seq_size(*packet) : 0;
+        resent += (packet->meta().flags & segment_flag::resent) != 0 ? seq_size(*packet) : 0;
+    }
+    for (Packet* packet = rcv_queue.front(); packet != nullptr; packet = packet->meta().next) {
+        queued += packet->size();
+    }
+    return at == write_seq && (!has_sack || sacked == sacked_out) && lost == lost_out && resent == retrans_out && queued == rcv_queued && snd_una <= snd_nxt &&
+           snd_nxt <= write_seq;
+}
+
+}  // namespace shunt::tcp

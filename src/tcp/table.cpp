@@ -1,0 +1,227 @@
+// Who is where: lookup by addresses and ports, choice of ports (RFC 6056), life and death of a connection, TIME_WAIT.
+#include <algorithm>
+#include <bit>
+
+#include "pmd/port_inline.hpp"
+#include "tcp/tcp.hpp"
+
+namespace shunt::tcp {
+namespace {
+
+constexpr std::uint32_t ports = 65536;
+constexpr Duration time_wait_time = std::chrono::seconds(60);  // Linux: TCP_TIMEWAIT_LEN
+
+std::uint32_t bucket_count(std::uint32_t connections_max) noexcept {
+    return std::bit_ceil(std::max(connections_max, 1024U));
+}
+
+}  // namespace
+
+std::size_t Tcp::arena_bytes(std::uint32_t connections_max, std::uint32_t listeners_max) noexcept {
+    return Pool<Connection>::bytes_for(connections_max) + Pool<Listener>::bytes_for(listeners_max) + bucket_count(connections_max) * sizeof(Connection*) +
+           ports * sizeof(Listener*) + 4 * 64;
+}
+
+Tcp::Tcp(const Context& context, Arena& arena, std::uint32_t connections_max, std::uint32_t listeners_max) noexcept
+    : context_(context),
+      connections_(arena.carve(Pool<Connection>::bytes_for(connections_max), 64), connections_max),
+      listeners_(arena.carve(Pool<Listener>::bytes_for(listeners_max), 64), listeners_max),
+      buckets_(arena.carve_array<Connection*>(bucket_count(connections_max))),
+      listeners_by_port_(arena.carve_array<Listener*>(ports)),
+      bucket_mask_(bucket_count(connections_max) - 1) {}
+
+// Keyed, so that an outsider cannot aim many connections at one bucket.
+std::uint32_t Tcp::bucket_of(std::uint32_t local, std::uint16_t local_port, std::uint32_t remote, std::uint16_t remote_port) const noexcept {
+    const std::uint64_t a = (static_cast<std::uint64_t>(local) << 32 | remote) ^ context_.key.k0;
+    const std::uint64_t b = (static_cast<std::uint64_t>(local_port) << 16 | remote_port) ^ context_.key.k1;
+    const auto product = static_cast<unsigned __int128>(a) * (b | 1);
+    const std::uint64_t mixed = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+    const auto again = static_cast<unsigned __int128>(mixed ^ context_.key.k1) * 0x9E3779B97F4A7C15U;
+    return static_cast<std::uint32_t>((static_cast<std::uint64_t>(again) ^ static_cast<std::uint64_t>(again >> 64)) >> 16) & bucket_mask_;
+}
+
+Connection* Tcp::find(std::uint32_t local, std::uint16_t local_port, std::uint32_t remote, std::uint16_t remote_port) const noexcept {
+    for (Connection* c = buckets_[bucket_of(local, local_port, remote, remote_port)]; c != nullptr; c = c->hash_next) {
+        if (c->remote_address == remote && c->remote_port == remote_port && c->local_port == local_port && c->local_address == local) {
+            return c;
+        }
+    }
+    return nullptr;
+}
+
+// An exact address goes before the wildcard; of several with SO_REUSEPORT the flow's hash chooses.
+Listener* Tcp::find_listener(std::uint32_t address, std::uint16_t port, std::uint32_t hash) const noexcept {
+    for (const std::uint32_t wanted : {address, std::uint32_t{0}}) {
+        unsigned count = 0;
+        for (Listener* l = listeners_by_port_[port]; l != nullptr; l = l->next) {
+            count += l->local_address == wanted;
+        }
+        if (count == 0) {
+            continue;
+        }
+        unsigned nth = hash % count;
+        for (Listener* l = listeners_by_port_[port]; l != nullptr; l = l->next) {
+            if (l->local_address == wanted && nth-- == 0) {
+                return l;
+            }
+        }
+    }
+    return nullptr;
+}
+
+void Tcp::insert(Connection& c) noexcept {
+    Connection*& head = buckets_[bucket_of(c.local_address, c.local_port, c.remote_address, c.remote_port)];
+    c.hash_next = head;
+    head = &c;
+    c.is_hashed = true;
+}
+
+void Tcp::erase(Connection& c) noexcept {
+    if (!c.is_hashed) {
+        return;
+    }
+    Connection** link = &buckets_[bucket_of(c.local_address, c.local_port, c.remote_address, c.remote_port)];
+    while (*link != &c) {
+        link = &(*link)->hash_next;
+    }
+    *link = c.hash_next;
+    c.is_hashed = false;
+}
+
+Connection* Tcp::create(Time now) noexcept {
+    Connection* c = connections_.try_create();
+    if (c == nullptr && time_wait_head_ != nullptr) {  // the longest waiting goes, as under Linux's tcp_max_tw_buckets
+        finish(*time_wait_head_, 0);
+        c = connections_.try_create();
+    }
+    if (c != nullptr) {
+        c->timer.kind = timer_kind;
+        c->timer.owner = c;
+        c->last_heard = c->last_sent_at = now;
+    }
+    return c;
+}
+
+void Tcp::drop_buffers(Connection& c) noexcept {
+    c.rcv_queue.clear();
+    c.snd_queue.clear();
+    c.ooo_queue.clear();
+    c.rcv_queued = c.rcv_packets = c.ooo_bytes = c.ooo_packets = 0;
+    c.send_head = c.last_sent = nullptr;
+    c.sacked_out = c.lost_out = c.retrans_out = 0;
+    c.write_seq = c.snd_nxt;
+}
+
+void Tcp::destroy(Connection& c) noexcept {
+    drop_buffers(c);
+    context_.wheel.cancel(c.timer);
+    context_.changed.remove(c);
+    detach_from_listener(c);
+    leave_time_wait_list(c);
+    erase(c);
+    if (c.path.neighbour != nullptr) {
+        --c.path.neighbour->references;
+    }
+    connections_.destroy(&c);
+}
+
+void Tcp::finish(Connection& c, int error) noexcept {
+    c.state = State::closed;
+    c.retransmit_at = c.delack_at = c.keepalive_at = c.reorder_at = never;
+    if (c.owner == nullptr && !c.in_accept_queue) {
+        destroy(c);
+        return;
+    }
+    context_.wheel.cancel(c.timer);
+    leave_time_wait_list(c);
+    erase(c);
+    c.snd_queue.clear();
+    c.ooo_queue.clear();
+    c.ooo_bytes = c.ooo_packets = 0;
+    c.send_head = c.last_sent = nullptr;
+    c.sacked_out = c.lost_out = c.retrans_out = 0;
+    c.write_seq = c.snd_nxt = c.snd_una;
+    if (error != 0) {
+        c.error = error;
+    }
+    note(c, ready::input | ready::output | ready::hangup | ready::peer_shut | (error != 0 ? ready::error : 0));
+}
+
+void Tcp::enter_time_wait(Connection& c, Time now) noexcept {
+    c.state = State::time_wait;
+    c.retransmit_at = c.delack_at = c.reorder_at = never;
+    c.keepalive_at = now + time_wait_time;
+    c.snd_queue.clear();
+    c.send_head = c.last_sent = nullptr;
+    c.sacked_out = c.lost_out = c.retrans_out = 0;
+    if (!c.in_time_wait_list) {
+        c.in_time_wait_list = true;
+        c.list_previous = time_wait_tail_;
+        c.list_next = nullptr;
+        (time_wait_tail_ != nullptr ? time_wait_tail_->list_next : time_wait_head_) = &c;
+        time_wait_tail_ = &c;
+        ++time_wait_count_;
+    }
+    arm(c);
+    note(c, ready::input | ready::output | ready::hangup | ready::peer_shut);
+}
+
+void Tcp::leave_time_wait_list(Connection& c) noexcept {
+    if (!c.in_time_wait_list) {
+        return;
+    }
+    (c.list_previous != nullptr ? c.list_previous->list_next : time_wait_head_) = c.list_next;
+    (c.list_next != nullptr ? c.list_next->list_previous : time_wait_tail_) = c.list_previous;
+    c.list_next = c.list_previous = nullptr;
+    c.in_time_wait_list = false;
+    --time_wait_count_;
+}
+
+// RFC 6191: with timestamps, a port in TIME_WAIT may be used again once the clock has moved on.
+bool Tcp::is_reusable_time_wait(const Connection& c, Time now) const noexcept {
+    return c.state == State::time_wait && c.owner == nullptr && c.has_timestamps && now - c.ts_recent_at > std::chrono::seconds(1);
+}
+
+bool Tcp::is_port_free(std::uint32_t address, std::uint16_t port, bool reuse_address, bool reuse_port) const noexcept {
+    (void)reuse_address;  // connections do not keep a listener off: those of an earlier listener have the port by right
+    for (const Listener* l = listeners_by_port_[port]; l != nullptr; l = l->next) {
+        const bool overlaps = l->local_address == 0 || address == 0 || l->local_address == address;
+        if (overlaps && !(reuse_port && l->reuse_port)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// RFC 6056, algorithm 3: a secret offset for each destination, then upwards.
+Result<std::uint16_t> Tcp::pick_port(std::uint32_t local, std::uint32_t remote, std::uint16_t remote_port, Time now) noexcept {
+    const auto first = static_cast<std::uint32_t>(context_.tunables.ip_local_port_range.first);
+    const std::uint32_t range = static_cast<std::uint32_t>(context_.tunables.ip_local_port_range.last) - first + 1;
+    const std::uint64_t words[] = {static_cast<std::uint64_t>(local) << 32 | remote, remote_port};
+    const auto offset = static_cast<std::uint32_t>(siphash(context_.key, words));
+    for (std::uint32_t i = 0; i < range; ++i) {
+        const auto port = static_cast<std::uint16_t>(first + (offset + port_counter_++) % range);
+        if (listeners_by_port_[port] != nullptr) {
+            continue;
+        }
+        Connection* holder = remote_port == 0 ? nullptr : find(local, port, remote, remote_port);
+        if (holder == nullptr) {
+            return port;
+        }
+        if (is_reusable_time_wait(*holder, now)) {
+            finish(*holder, 0);
+            return port;
+        }
+    }
+    return fail(EADDRNOTAVAIL);
+}
+
+std::uint32_t Tcp::orphans_with_data() const noexcept {
+    std::uint32_t count = 0;
+    for_each_connection([&](const Connection& c) {
+        count += c.owner == nullptr && c.listener == nullptr && c.state != State::time_wait && c.state != State::fin_wait_2 && c.state != State::closed;
+    });
+    return count;
+}
+
+}  // namespace shunt::tcp

@@ -1,0 +1,231 @@
+// TCP (RFC 9293): connections and listeners of one stack, and what happens to them. One class, one source file an activity:
+//   table     who is where: lookup, ports, life and death of a connection
+//   user      the calls of a program (RFC 9293, 3.10.1-3.10.6)
+//   input     a segment arrives (RFC 9293, 3.10.7); listen: the same without a connection
+//   acknowledge  what an ACK means: SACK scoreboard, RTT, leaving recovery
+//   recovery  what is lost and when it is sent again (RFC 6675, 6937, 8985)
+//   output    what is sent, and when
+//   timers    what happens when nothing does (RFC 6298, keep-alive, TIME_WAIT)
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "base/arena.hpp"
+#include "base/counters.hpp"
+#include "base/pool.hpp"
+#include "base/random.hpp"
+#include "base/result.hpp"
+#include "base/timer_wheel.hpp"
+#include "base/tunables.hpp"
+#include "ip/ipv4.hpp"
+#include "tcp/connection.hpp"
+#include "tcp/segment.hpp"
+
+namespace shunt::tcp {
+
+// What TCP needs of the stack; all of it outlives TCP.
+struct Context {
+    Ipv4& ipv4;
+    TimerWheel& wheel;
+    Counters& counters;
+    ChangedList& changed;
+    const Tunables& tunables;
+    SecretKey key;
+    Duration rto_min;  // 200 ms as Linux, less in the latency profile
+};
+
+class Tcp {
+public:
+    static constexpr std::uint8_t timer_kind = 1;
+
+    Tcp(const Context& context, Arena& arena, std::uint32_t connections_max, std::uint32_t listeners_max) noexcept;
+    static std::size_t arena_bytes(std::uint32_t connections_max, std::uint32_t listeners_max) noexcept;
+
+    // ---- from below
+    void input(Packet* packet, const Ipv4Verdict& ip, Time now) noexcept;   // takes ownership
+    void on_timer(Timer& timer, Time now) noexcept;
+    // An ICMP error quoted a segment from `source`:`source_port` to `destination`:`destination_port` (ours is source). `mtu` for fragmentation needed.
+    void icmp_error(std::uint32_t source, std::uint16_t source_port, std::uint32_t destination, std::uint16_t destination_port, Seq seq, int error, bool is_hard, std::uint16_t mtu, Time now) noexcept;
+
+    // ---- listeners
+    // EADDRINUSE as Linux; `port` 0 picks one.
+    Result<Listener*> listen(std::uint32_t address, std::uint16_t port, std::uint32_t backlog, const ConnectionOptions& options, bool reuse_port) noexcept;
+    void close(Listener& listener, Time now) noexcept;  // half-open and unaccepted connections are reset
+    Connection* accept(Listener& listener) noexcept;    // null: none waits
+
+    // ---- connections
+    // EADDRNOTAVAIL, EADDRINUSE, ENETUNREACH, ENOBUFS. The connection is in SYN_SENT; news says when it is open or has failed.
+    Result<Connection*> connect(std::uint32_t local_address, std::uint16_t local_port, std::uint32_t address, std::uint16_t port, const ConnectionOptions& options, Time now) noexcept;
+    // Bytes that fit into the send buffer now, at least one segment when it is empty.
+    std::uint32_t send_room(const Connection& c) const noexcept;
+    // Queues up to data.size() bytes and sends what may be sent; returns how many were taken. `more`: hold back a partial segment.
+    std::uint32_t send(Connection& c, std::span<const std::byte> data, bool more, Time now) noexcept;
+    // A packet to fill with at most mss bytes; null without memory. The caller owns it until send_packet, which takes it.
+    Packet* claim(Connection& c) noexcept;
+    void send_packet(Connection& c, Packet* packet, bool more, Time now) noexcept;
+    // Sends held-back data (TCP_NODELAY set, TCP_CORK cleared).
+    void push(Connection& c, Time now) noexcept { output(c, now); }
+    // Copies received bytes, or skips them when `to` is null; `peek` leaves them.
+    std::uint32_t receive(Connection& c, std::byte* to, std::uint32_t size, bool peek, std::uint32_t peek_offset, Time now) noexcept;
+    // The first received packet, now the caller's (data() is payload); null: none.
+    Packet* take(Connection& c, Time now) noexcept;
+    void shutdown_send(Connection& c, Time now) noexcept;
+    void shutdown_receive(Connection& c) noexcept;
+    // The program has let go. Unread data: RST (RFC 2525, 2.17); else FIN, and TCP finishes alone. `linger0`: RST at once.
+    void release(Connection& c, bool linger0, Time now) noexcept;
+    void apply_options(Connection& c, Time now) noexcept;  // after a change of c.options
+
+    // ---- ports
+    bool is_port_free(std::uint32_t address, std::uint16_t port, bool reuse_address, bool reuse_port) const noexcept;
+    Result<std::uint16_t> pick_port(std::uint32_t local, std::uint32_t remote, std::uint16_t remote_port, Time now) noexcept;
+
+    // ---- facts
+    std::uint32_t connections_used() const noexcept { return connections_.used(); }
+    std::uint32_t listeners_used() const noexcept { return listeners_.used(); }
+    std::uint32_t time_wait_count() const noexcept { return time_wait_count_; }
+    std::uint32_t orphans_with_data() const noexcept;  // released, but not all they wrote is acknowledged
+    void set_memory_pressure(bool on) noexcept { memory_pressure_ = on; }
+    template <class F>
+    void for_each_connection(F f) const {
+        for (std::uint32_t i = 0; i <= bucket_mask_; ++i) {
+            for (const Connection* c = buckets_[i]; c != nullptr; c = c->hash_next) {
+                f(*c);
+            }
+        }
+    }
+    template <class F>
+    void for_each_listener(F f) const {
+        for (std::uint32_t port = 0; port < 65536; ++port) {
+            for (const Listener* l = listeners_by_port_[port]; l != nullptr; l = l->next) {
+                f(*l);
+            }
+        }
+    }
+    std::uint32_t initial_rcv_window(const Connection& c) const noexcept;
+
+private:
+    // table.cpp
+    std::uint32_t bucket_of(std::uint32_t local, std::uint16_t local_port, std::uint32_t remote, std::uint16_t remote_port) const noexcept;
+    Connection* find(std::uint32_t local, std::uint16_t local_port, std::uint32_t remote, std::uint16_t remote_port) const noexcept;
+    Listener* find_listener(std::uint32_t address, std::uint16_t port, std::uint32_t hash) const noexcept;
+    void insert(Connection& c) noexcept;
+    void erase(Connection& c) noexcept;
+    Connection* create(Time now) noexcept;
+    void destroy(Connection& c) noexcept;
+    void finish(Connection& c, int error) noexcept;  // to CLOSED; frees it unless the program holds it
+    void drop_buffers(Connection& c) noexcept;
+    void enter_time_wait(Connection& c, Time now) noexcept;
+    void leave_time_wait_list(Connection& c) noexcept;
+    bool is_reusable_time_wait(const Connection& c, Time now) const noexcept;
+    void note(Connection& c, std::uint8_t news) noexcept { context_.changed.note(c, news); }
+    void drop(Packet* packet, DropReason reason) noexcept {
+        context_.counters.count(reason);
+        packet->free();
+    }
+
+    // input.cpp
+    std::optional<DropReason> parse(Packet& packet, const Ipv4Verdict& ip, Segment& seg) const noexcept;
+    bool try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
+    void segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now) noexcept;
+    void in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
+    bool check_timestamps(Connection& c, const Segment& seg, Time now) noexcept;
+    bool check_sequence(Connection& c, const Segment& seg, Time now) noexcept;
+    void note_duplicate(Connection& c, const Segment& seg) noexcept;
+    void check_reset(Connection& c, const Segment& seg, Time now) noexcept;
+    bool check_ack(Connection& c, const Segment& seg, Time now) noexcept;
+    void process_data(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
+    void process_fin(Connection& c, Time now) noexcept;
+    void process_close_states(Connection& c, Time now) noexcept;
+    void in_time_wait(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
+    void established(Connection& c, const Segment& seg, Time now) noexcept;
+
+    // listen.cpp
+    void in_listen(Listener& listener, const Segment& seg, Packet* packet, Time now) noexcept;
+    void reset_unknown(const Segment& seg, Time now) noexcept;
+    void set_up_options(Connection& c, const wire::TcpOptions& offered) noexcept;
+    void set_up_path(Connection& c, const Path& path) noexcept;
+    bool complete_handshake(Connection& c, const Segment& seg, Time now) noexcept;
+    void detach_from_listener(Connection& c) noexcept;
+    Seq initial_sequence_number(const Connection& c, Time now) const noexcept;
+
+    // receive.cpp
+    void deliver(Connection& c, Packet* packet, Time now) noexcept;
+    void queue_out_of_order(Connection& c, Packet* packet, Seq seq, std::uint32_t len, bool fin) noexcept;
+    void take_contiguous(Connection& c, Time now) noexcept;
+    std::uint32_t receive_window(Connection& c) noexcept;
+    void acknowledge_later(Connection& c, Time now) noexcept;
+    void update_window_after_read(Connection& c, std::uint32_t copied, Time now) noexcept;
+    void collect_sack_blocks(const Connection& c, wire::TcpOptions& options) const noexcept;
+
+    // acknowledge.cpp
+    void acknowledge(Connection& c, const Segment& seg, Time now) noexcept;
+    std::uint32_t remove_acknowledged(Connection& c, Seq ack, const Segment& seg, Time now) noexcept;
+    std::uint32_t mark_sacked(Connection& c, const Segment& seg, Time now) noexcept;
+    void sample_rtt(Connection& c, Duration rtt) noexcept;
+    void update_send_window(Connection& c, const Segment& seg, Time now) noexcept;
+    void note_delivered(Connection& c, const Packet& packet, Time now) noexcept;
+
+    // recovery.cpp
+    void detect_losses(Connection& c, Time now) noexcept;
+    void mark_lost(Connection& c, Packet& packet) noexcept;
+    void enter_recovery(Connection& c, Time now) noexcept;
+    void leave_recovery(Connection& c) noexcept;
+    void after_ack(Connection& c, const Segment& seg, std::uint32_t acked, std::uint32_t delivered, bool is_duplicate, Time now) noexcept;
+    void after_ack_recovering(Connection& c, std::uint32_t acked, std::uint32_t delivered, Time now) noexcept;
+    void reduce_proportionally(Connection& c, std::uint32_t delivered) noexcept;
+    Duration reorder_window(const Connection& c) const noexcept;
+    bool try_undo(Connection& c, const Segment& seg) noexcept;
+    void on_tail_loss_ack(Connection& c, const Segment& seg, bool has_news) noexcept;
+    void on_retransmission_timeout(Connection& c, Time now) noexcept;
+    void send_tail_loss_probe(Connection& c, Time now) noexcept;
+    void retransmit_lost(Connection& c, Time now) noexcept;
+
+    // output.cpp
+    void output(Connection& c, Time now) noexcept;
+    bool may_send_now(const Connection& c, const Packet& packet) const noexcept;
+    void hold_for_window(Connection& c, Time now) noexcept;
+    void note_sent(Connection& c, Packet& packet, Time now) noexcept;
+    void send_new(Connection& c, Time now) noexcept;
+    void transmit(Connection& c, Packet& packet, Time now) noexcept;
+    void send_control(Connection& c, Seq seq, std::uint8_t flags, Time now) noexcept;
+    void send_ack(Connection& c, Time now) noexcept { send_control(c, c.snd_nxt, wire::tcp_flag::ack, now); }
+    void send_syn(Connection& c, Time now) noexcept;
+    void send_reset(Connection& c, Time now) noexcept;
+    void challenge_ack(Connection& c, Time now) noexcept;
+    void write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept;
+    void finish_checksum(Packet& packet, const Path& path) noexcept;
+    Packet* split(Connection& c, Packet& packet, std::uint32_t first_bytes) noexcept;
+    void queue_fin(Connection& c) noexcept;
+    void append(Connection& c, Packet* packet) noexcept;
+    std::uint32_t timestamp_now(const Connection& c, Time now) const noexcept {
+        return static_cast<std::uint32_t>(count_ms(now.time_since_epoch())) + c.ts_offset;
+    }
+
+    // timers.cpp
+    void arm(Connection& c) noexcept;
+    void set_retransmit(Connection& c, Time now) noexcept;
+    void on_retransmit_timer(Connection& c, Time now) noexcept;
+    bool on_keepalive_timer(Connection& c, Time now) noexcept;
+    void on_persist(Connection& c, Time now) noexcept;
+    Duration probe_timeout(const Connection& c) const noexcept;
+    bool gives_up(Connection& c, Time now) const noexcept;
+    Duration keepalive_idle(const Connection& c) const noexcept;
+    Duration keepalive_interval(const Connection& c) const noexcept;
+
+    Context context_;
+    Pool<Connection> connections_;
+    Pool<Listener> listeners_;
+    Connection** buckets_ = nullptr;
+    Listener** listeners_by_port_ = nullptr;
+    std::uint32_t bucket_mask_ = 0;
+    Connection* time_wait_head_ = nullptr;  // oldest first
+    Connection* time_wait_tail_ = nullptr;
+    std::uint32_t time_wait_count_ = 0;
+    std::uint32_t port_counter_ = 0;
+    bool memory_pressure_ = false;
+    Time challenge_second_{};
+    std::int32_t challenges_left_ = 0;
+};
+
+}  // namespace shunt::tcp

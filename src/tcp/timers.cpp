@@ -1,0 +1,234 @@
+// What happens when nothing does: retransmission and window probes (RFC 6298; RFC 9293, 3.8.6.1), delayed ACK, keep-alive (RFC 9293, 3.8.4), FIN_WAIT_2
+// and TIME_WAIT. A connection has one entry in the wheel, at the earliest of its deadlines; a deadline that moves away leaves the entry where
+// it is, and the early wake-up puts it right: so the fast path never touches the wheel.
+#include <algorithm>
+
+#include "pmd/port_inline.hpp"
+#include "tcp/tcp.hpp"
+
+namespace shunt::tcp {
+namespace {
+
+constexpr Duration rto_max = std::chrono::seconds(120);           // Linux: TCP_RTO_MAX
+constexpr Duration probe_timeout_min = std::chrono::milliseconds(2);
+
+Duration backed_off(Duration base, unsigned doublings) noexcept {
+    return base > rto_max / (1LL << std::min(doublings, 20U)) ? rto_max : Duration(base * (1LL << std::min(doublings, 20U)));
+}
+
+Time earliest(const Connection& c) noexcept {
+    return std::min(std::min(c.retransmit_at, c.delack_at), std::min(c.keepalive_at, c.reorder_at));
+}
+
+}  // namespace
+
+void Tcp::arm(Connection& c) noexcept {
+    const Time at = earliest(c);
+    if (at != never && (!c.timer.is_armed || at < c.timer.deadline)) {
+        context_.wheel.arm(c.timer, at);
+    }
+}
+
+void Tcp::on_timer(Timer& timer, Time now) noexcept {
+    auto& c = *static_cast<Connection*>(timer.owner);
+    if (now >= c.delack_at) {
+        c.delack_at = never;
+        c.ack_now = true;
+        output(c, now);
+    }
+    if (now >= c.reorder_at) {
+        c.reorder_at = never;
+        detect_losses(c, now);
+        if (c.lost_out != 0 && c.recovery != Recovery::recovery && c.recovery != Recovery::loss) {
+            enter_recovery(c, now);
+        }
+        output(c, now);
+    }
+    if (now >= c.keepalive_at) {
+        if (!on_keepalive_timer(c, now)) {
+            return;  // it is over, and may be gone
+        }
+    }
+    if (now >= c.retransmit_at) {
+        on_retransmit_timer(c, now);
+        return;  // it may be gone; what is left to wait for is armed
+    }
+    arm(c);
+}
+
+// RFC 8985, 7.2. One segment alone may be waiting for the peer's delayed ACK.
+Duration Tcp::probe_timeout(const Connection& c) const noexcept {
+    Duration timeout = c.srtt == Duration{} ? Duration(std::chrono::seconds(1)) : 2 * c.srtt;
+    if (c.outstanding() <= c.mss) {
+        timeout += context_.rto_min;
+    }
+    return std::max(timeout, probe_timeout_min);
+}
+
+// RFC 6298, 5.1-5.3, or a tail loss probe before it.
+void Tcp::set_retransmit(Connection& c, Time now) noexcept {
+    if (c.outstanding() == 0) {
+        if (c.retransmit_kind != RetransmitKind::persist) {
+            c.retransmit_kind = RetransmitKind::none;
+            c.retransmit_at = never;
+        }
+        return;
+    }
+    const Duration rto = backed_off(c.rto, c.backoff);
+    const bool may_probe = c.recovery == Recovery::open && c.has_sack && !c.has_tlp && c.backoff == 0 && c.sacked_out == 0 && context_.tunables.tcp_early_retrans != 0;
+    const Duration probe = may_probe ? probe_timeout(c) : rto;
+    c.retransmit_kind = probe < rto ? RetransmitKind::tail_loss_probe : RetransmitKind::rto;
+    c.retransmit_at = now + std::min(probe, rto);
+    arm(c);
+}
+
+bool Tcp::gives_up(Connection& c, Time now) const noexcept {
+    if (c.options.user_timeout_ms != 0 && c.first_unanswered != never) {
+        return now - c.first_unanswered >= std::chrono::milliseconds(c.options.user_timeout_ms);
+    }
+    const bool is_orphan = c.owner == nullptr && c.listener == nullptr;
+    const int orphan_retries = context_.tunables.tcp_orphan_retries != 0 ? context_.tunables.tcp_orphan_retries : 8;
+    const int limit = is_orphan ? std::min(orphan_retries, context_.tunables.tcp_retries2) : context_.tunables.tcp_retries2;
+    return (c.retransmit_kind == RetransmitKind::persist ? c.probes : c.backoff) >= limit;
+}
+
+void Tcp::on_retransmit_timer(Connection& c, Time now) noexcept {
+    c.retransmit_at = never;
+    if (c.state == State::syn_sent || c.state == State::syn_received) {
+        const int limit = c.state == State::syn_sent ? (c.options.syn_retries != 0 ? static_cast<int>(c.options.syn_retries) : context_.tunables.tcp_syn_retries)
+                                                     : context_.tunables.tcp_synack_retries;
+        const bool timed_out = c.options.user_timeout_ms != 0 && now - c.first_unanswered >= std::chrono::milliseconds(c.options.user_timeout_ms);
+        if (c.syn_tries > limit || timed_out) {
+            finish(c, c.error != 0 ? c.error : ETIMEDOUT);
+            return;
+        }
+        send_syn(c, now);
+        ++c.backoff;
+        c.retransmit_at = now + backed_off(c.rto, c.backoff);
+        arm(c);
+        return;
+    }
+    switch (c.retransmit_kind) {
+        case RetransmitKind::tail_loss_probe:
+            send_tail_loss_probe(c, now);
+            break;
+        case RetransmitKind::persist:
+            on_persist(c, now);
+            return;
+        case RetransmitKind::rto:
+            if (gives_up(c, now)) {
+                finish(c, ETIMEDOUT);
+                return;
+            }
+            on_retransmission_timeout(c, now);
+            break;
+        case RetransmitKind::none:
+            break;
+    }
+    arm(c);
+}
+
+void Tcp::on_persist(Connection& c, Time now) noexcept {
+    if (gives_up(c, now)) {
+        finish(c, ETIMEDOUT);
+        return;
+    }
+    context_.counters.count(Event::tcp_zero_window_probes);
+    ++c.probes;
+    const std::uint32_t usable = c.snd_una + c.snd_wnd > c.snd_nxt ? c.snd_una + c.snd_wnd - c.snd_nxt : 0;
+    Packet* packet = c.send_head;
+    if (packet != nullptr && usable != 0 && (payload_size(*packet) <= usable || split(c, *packet, usable) != nullptr)) {
+        c.first_unanswered = now;
+        transmit(c, *packet, now);  // a small window, long enough: use it
+        note_sent(c, *packet, now);
+        c.retransmit_kind = RetransmitKind::none;
+        set_retransmit(c, now);
+        return;
+    }
+    send_control(c, c.snd_una - 1, wire::tcp_flag::ack, now);
+    if (c.backoff < 16) {
+        ++c.backoff;
+    }
+    c.retransmit_at = now + backed_off(std::max<Duration>(c.rto, std::chrono::milliseconds(200)), c.backoff);
+    arm(c);
+}
+
+Duration Tcp::keepalive_idle(const Connection& c) const noexcept {
+    return std::chrono::seconds(c.options.keepidle_s != 0 ? c.options.keepidle_s : static_cast<std::uint32_t>(context_.tunables.tcp_keepalive_time));
+}
+
+Duration Tcp::keepalive_interval(const Connection& c) const noexcept {
+    return std::chrono::seconds(c.options.keepintvl_s != 0 ? c.options.keepintvl_s : static_cast<std::uint32_t>(context_.tunables.tcp_keepalive_intvl));
+}
+
+bool Tcp::on_keepalive_timer(Connection& c, Time now) noexcept {
+    c.keepalive_at = never;
+    if (c.state == State::time_wait) {
+        finish(c, 0);
+        return false;
+    }
+    if (c.state == State::fin_wait_2 && c.owner == nullptr) {  // as Linux: the peer has had its time to close
+        finish(c, 0);
+        return false;
+    }
+    if (!c.options.keepalive || !c.is_synchronized() || c.owner == nullptr) {
+        return true;
+    }
+    if (c.outstanding() != 0 || c.send_head != nullptr) {  // the retransmission timer watches the peer
+        c.keepalive_at = now + keepalive_idle(c);
+        return true;
+    }
+    const Duration silent = now - c.last_heard;
+    if (silent < keepalive_idle(c)) {
+        c.keepalive_at = c.last_heard + keepalive_idle(c);
+        return true;
+    }
+    const std::uint32_t limit = c.options.keepcnt != 0 ? c.options.keepcnt : static_cast<std::uint32_t>(context_.tunables.tcp_keepalive_probes);
+    const bool timed_out = c.options.user_timeout_ms != 0 && c.probes != 0 && silent >= std::chrono::milliseconds(c.options.user_timeout_ms);
+    if (timed_out || (c.options.user_timeout_ms == 0 && c.probes >= limit)) {
+        send_reset(c, now);
+        finish(c, ETIMEDOUT);
+        return false;
+    }
+    context_.counters.count(Event::tcp_keepalives);
+    ++c.probes;
+    send_control(c, c.snd_una - 1, wire::tcp_flag::ack, now);
+    c.keepalive_at = now + keepalive_interval(c);
+    return true;
+}
+
+// RFC 5461 and RFC 9293, 3.9.2.2: hard errors end a connection that is still opening; afterwards they are only remembered. RFC 1191: a smaller MTU.
+void Tcp::icmp_error(std::uint32_t source, std::uint16_t source_port, std::uint32_t destination, std::uint16_t destination_port, Seq seq, int error, bool is_hard,
+                     std::uint16_t mtu, Time now) noexcept {
+    Connection* c = find(source, source_port, destination, destination_port);
+    if (c == nullptr || seq < c->snd_una || seq > c->snd_nxt) {  // RFC 5927: believe only what quotes data in flight
+        if (c == nullptr || c->state != State::syn_sent || seq != c->iss) {
+            return;
+        }
+    }
+    context_.counters.count(Event::icmp_errors_received);
+    if (mtu != 0) {
+        constexpr std::uint16_t mtu_min = 552;  // Linux: net.ipv4.route.min_pmtu
+        const std::uint16_t new_mtu = std::max(mtu, mtu_min);
+        if (new_mtu < c->path.mtu) {
+            c->path.mtu = new_mtu;
+            const auto headers = static_cast<std::uint16_t>(40 + (c->has_timestamps ? wire::timestamp_option_bytes : 0));
+            c->mss = std::min<std::uint16_t>(c->mss, static_cast<std::uint16_t>(new_mtu - headers));
+            for (Packet* packet = c->snd_queue.front(); packet != nullptr && packet != c->send_head; packet = packet->meta().next) {
+                if ((packet->meta().flags & segment_flag::sacked) == 0 && payload_size(*packet) > c->mss) {
+                    mark_lost(*c, *packet);
+                }
+            }
+            output(*c, now);
+        }
+        return;
+    }
+    if (c->state == State::syn_sent || c->state == State::syn_received) {
+        if (is_hard || c->state == State::syn_sent) {
+            finish(*c, error);
+        }
+        return;
+    }
+}
+
+}  // namespace shunt::tcp

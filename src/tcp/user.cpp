@@ -1,0 +1,349 @@
+// The calls of a program on a connection or a listener (RFC 9293, 3.10.1-3.10.6).
+#include <algorithm>
+
+#include "pmd/port_inline.hpp"
+#include "tcp/congestion.hpp"
+#include "tcp/tcp.hpp"
+
+namespace shunt::tcp {
+
+Result<Listener*> Tcp::listen(std::uint32_t address, std::uint16_t port, std::uint32_t backlog, const ConnectionOptions& options, bool reuse_port) noexcept {
+    if (port == 0) {
+        const auto picked = pick_port(address, 0, 0, Time{});
+        if (!picked) {
+            return fail(EADDRINUSE);
+        }
+        port = *picked;
+    } else if (!is_port_free(address, port, options.reuse_address, reuse_port)) {
+        return fail(EADDRINUSE);
+    }
+    Listener* listener = listeners_.try_create();
+    if (listener == nullptr) {
+        return fail(ENOBUFS);
+    }
+    listener->local_address = address;
+    listener->local_port = port;
+    listener->backlog = std::max(backlog, 1U);
+    listener->options = options;
+    listener->reuse_port = reuse_port;
+    listener->next = listeners_by_port_[port];
+    listeners_by_port_[port] = listener;
+    return listener;
+}
+
+void Tcp::close(Listener& listener, Time now) noexcept {
+    Listener** link = &listeners_by_port_[listener.local_port];
+    while (*link != &listener) {
+        link = &(*link)->next;
+    }
+    *link = listener.next;
+    while (Connection* c = accept(listener)) {
+        send_reset(*c, now);
+        finish(*c, 0);
+    }
+    if (listener.half_open != 0) {
+        for (std::uint32_t i = 0; i <= bucket_mask_ && listener.half_open != 0; ++i) {
+            for (Connection* c = buckets_[i]; c != nullptr;) {
+                Connection* next = c->hash_next;
+                if (c->listener == &listener) {
+                    send_reset(*c, now);
+                    finish(*c, 0);
+                }
+                c = next;
+            }
+        }
+    }
+    context_.changed.remove(listener);
+    listeners_.destroy(&listener);
+}
+
+Connection* Tcp::accept(Listener& listener) noexcept {
+    Connection* c = listener.accept_head;
+    if (c == nullptr) {
+        return nullptr;
+    }
+    listener.accept_head = c->list_next;
+    if (listener.accept_head == nullptr) {
+        listener.accept_tail = nullptr;
+    }
+    --listener.queued;
+    c->list_next = nullptr;
+    c->in_accept_queue = false;
+    c->listener = nullptr;
+    return c;
+}
+
+Result<Connection*> Tcp::connect(std::uint32_t local_address, std::uint16_t local_port, std::uint32_t address, std::uint16_t port, const ConnectionOptions& options,
+                                 Time now) noexcept {
+    const auto path = context_.ipv4.route(address, local_address);
+    if (!path) {
+        return fail(code_of(path.error()));
+    }
+    if (port == 0 || context_.ipv4.is_broadcast(address) || wire::is_multicast(address)) {
+        return fail(port == 0 ? ECONNREFUSED : ENETUNREACH);
+    }
+    if (local_port == 0) {
+        const auto picked = pick_port(path->source, address, port, now);
+        if (!picked) {
+            return fail(EADDRNOTAVAIL);
+        }
+        local_port = *picked;
+    } else if (Connection* holder = find(path->source, local_port, address, port); holder != nullptr) {
+        if (!is_reusable_time_wait(*holder, now)) {
+            return fail(EADDRNOTAVAIL);
+        }
+        finish(*holder, 0);
+    }
+    Connection* c = create(now);
+    if (c == nullptr) {
+        return fail(ENOBUFS);
+    }
+    c->local_address = path->source;
+    c->local_port = local_port;
+    c->remote_address = address;
+    c->remote_port = port;
+    c->options = options;
+    set_up_path(*c, *path);
+    apply_options(*c, now);
+    c->iss = initial_sequence_number(*c, now);
+    c->snd_una = c->iss;
+    c->snd_nxt = c->write_seq = c->iss + 1;
+    c->recover = c->tlp_high = c->high_sacked = c->iss;
+    c->state = State::syn_sent;
+    c->rto = std::chrono::seconds(1);
+    c->first_unanswered = now;
+    insert(*c);
+    context_.counters.count(Event::tcp_active_opens);
+    send_syn(*c, now);
+    c->retransmit_kind = RetransmitKind::rto;
+    c->retransmit_at = now + c->rto;
+    arm(*c);
+    return c;
+}
+
+// Room grows with the congestion window, between Linux's default and maximum, unless SO_SNDBUF fixed it.
+std::uint32_t Tcp::send_room(const Connection& c) const noexcept {
+    std::uint32_t limit = c.sndbuf;
+    if (!c.options.sndbuf_locked) {
+        const auto wanted = std::max<std::uint64_t>(limit, std::uint64_t{c.cwnd} * 2);
+        limit = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, static_cast<std::uint32_t>(context_.tunables.tcp_wmem.maximum_bytes)));
+    }
+    if (memory_pressure_) {
+        limit = std::min<std::uint32_t>(limit, c.mss * 4U);
+    }
+    const std::uint32_t buffered = c.buffered();
+    return buffered >= limit ? 0 : limit - buffered;
+}
+
+std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, bool more, Time now) noexcept {
+    auto left = static_cast<std::uint32_t>(std::min<std::size_t>(data.size(), send_room(c)));
+    const std::byte* from = data.data();
+    std::uint32_t taken = 0;
+    while (left != 0) {
+        Packet* packet = c.send_head != nullptr ? c.snd_queue.back() : nullptr;
+        std::uint32_t room = 0;
+        if (packet != nullptr && packet->is_contiguous()) {
+            const std::uint32_t filled = payload_size(*packet);
+            room = filled < c.mss ? std::min<std::uint32_t>(c.mss - filled, packet->tailroom()) : 0;
+        }
+        if (room == 0) {
+            packet = claim(c);
+            if (packet == nullptr) {
+                break;
+            }
+            append(c, packet);
+            room = std::min<std::uint32_t>(c.mss, packet->tailroom());
+        }
+        const std::uint32_t n = std::min(left, room);
+        std::memcpy(packet->append(n), from, n);
+        c.write_seq += n;
+        from += n;
+        left -= n;
+        taken += n;
+    }
+    if (taken != 0) {
+        if (taken == data.size() && !more) {
+            c.snd_queue.back()->meta().flags |= segment_flag::psh;
+        }
+        if (!more || c.buffered() - c.outstanding() >= c.mss) {
+            output(c, now);
+        }
+    }
+    return taken;
+}
+
+Packet* Tcp::claim(Connection& c) noexcept {
+    Packet* packet = (c.path.link != nullptr ? c.path.link->port : *context_.ipv4.packet_source()).allocate();
+    if (packet == nullptr) {
+        context_.counters.count(DropReason::packet_pool_empty);
+    }
+    return packet;
+}
+
+// The packet becomes the last of the send queue; bytes put into it afterwards belong to it (write_seq is the caller's to move).
+void Tcp::append(Connection& c, Packet* packet) noexcept {
+    PacketMeta& meta = packet->meta();
+    meta.seq = c.write_seq.raw();
+    meta.flags = 0;
+    meta.transmits = 0;
+    meta.payload_offset = static_cast<std::uint16_t>(packet->headroom());
+    c.snd_queue.push_back(packet);
+    if (c.send_head == nullptr) {
+        c.send_head = packet;
+    }
+}
+
+void Tcp::send_packet(Connection& c, Packet* packet, bool more, Time now) noexcept {
+    append(c, packet);
+    c.write_seq += packet->size();
+    packet->meta().flags = segment_flag::psh;
+    if (!more) {
+        output(c, now);
+    }
+}
+
+std::uint32_t Tcp::receive(Connection& c, std::byte* to, std::uint32_t size, bool peek, std::uint32_t peek_offset, Time now) noexcept {
+    std::uint32_t copied = 0;
+    if (peek) {
+        std::uint32_t skip = peek_offset;
+        for (Packet* packet = c.rcv_queue.front(); packet != nullptr && copied < size; packet = packet->meta().next) {
+            const std::uint32_t here = packet->size();
+            if (skip >= here) {
+                skip -= here;
+                continue;
+            }
+            const std::uint32_t n = std::min(size - copied, here - skip);
+            packet->copy_out(skip, to + copied, n);
+            copied += n;
+            skip = 0;
+        }
+        return copied;
+    }
+    while (copied < size && !c.rcv_queue.is_empty()) {
+        Packet* packet = c.rcv_queue.front();
+        const std::uint32_t here = packet->size();
+        const std::uint32_t n = std::min(size - copied, here);
+        if (to != nullptr) {
+            packet->copy_out(0, to + copied, n);
+        }
+        copied += n;
+        if (n == here) {
+            c.rcv_queue.pop_front()->free();
+            --c.rcv_packets;
+        } else {
+            packet->skip_front(n);
+        }
+    }
+    c.rcv_queued -= copied;
+    if (copied != 0) {
+        update_window_after_read(c, copied, now);
+    }
+    return copied;
+}
+
+Packet* Tcp::take(Connection& c, Time now) noexcept {
+    if (c.rcv_queue.is_empty()) {
+        return nullptr;
+    }
+    Packet* packet = c.rcv_queue.pop_front();
+    --c.rcv_packets;
+    c.rcv_queued -= packet->size();
+    update_window_after_read(c, packet->size(), now);
+    return packet;
+}
+
+void Tcp::shutdown_send(Connection& c, Time now) noexcept {
+    switch (c.state) {
+        case State::established:
+        case State::syn_received:
+            c.state = State::fin_wait_1;
+            break;
+        case State::close_wait:
+            c.state = State::last_ack;
+            break;
+        case State::syn_sent:
+            finish(c, 0);
+            return;
+        default:
+            return;
+    }
+    queue_fin(c);
+    note(c, ready::output);
+    output(c, now);
+}
+
+void Tcp::shutdown_receive(Connection& c) noexcept {
+    c.rcv_shut = true;
+    note(c, ready::input | ready::peer_shut);
+}
+
+void Tcp::release(Connection& c, bool linger0, Time now) noexcept {
+    context_.changed.remove(c);
+    c.owner = nullptr;
+    const bool unread = c.rcv_queued != 0;
+    c.rcv_queue.clear();
+    c.rcv_queued = c.rcv_packets = 0;
+    switch (c.state) {
+        case State::closed:
+            destroy(c);
+            return;
+        case State::syn_sent:
+            finish(c, 0);
+            return;
+        case State::time_wait:
+            return;
+        case State::syn_received:
+        case State::established:
+        case State::close_wait:
+            if (unread || linger0) {
+                send_reset(c, now);
+                finish(c, 0);
+                return;
+            }
+            shutdown_send(c, now);
+            return;
+        case State::fin_wait_2:
+            c.keepalive_at = now + std::chrono::seconds(c.options.linger2_s > 0 ? c.options.linger2_s : context_.tunables.tcp_fin_timeout);
+            [[fallthrough]];
+        case State::fin_wait_1:
+        case State::closing:
+        case State::last_ack:
+            if (unread || linger0) {
+                send_reset(c, now);
+                finish(c, 0);
+                return;
+            }
+            c.first_unanswered = c.outstanding() != 0 ? now : never;
+            arm(c);
+            return;
+    }
+}
+
+void Tcp::apply_options(Connection& c, Time now) noexcept {
+    const Tunables& t = context_.tunables;
+    c.path.tos = c.options.tos;
+    if (c.options.ttl != 0) {
+        c.path.ttl = c.options.ttl;
+    }
+    if (c.options.rcvbuf_locked) {
+        c.rcvbuf = std::max(c.options.rcvbuf / 2, 2048U);
+    } else if (c.rcvbuf == 0) {
+        c.rcvbuf = static_cast<std::uint32_t>(t.tcp_rmem.default_bytes) / 2;
+    }
+    if (c.options.sndbuf_locked) {
+        c.sndbuf = std::max(c.options.sndbuf / 2, 4096U);
+    } else if (c.sndbuf == 0) {
+        c.sndbuf = std::max(static_cast<std::uint32_t>(t.tcp_wmem.default_bytes), 65536U);
+    }
+    if (c.state >= State::established) {
+        const bool wants_timer = c.options.keepalive && c.state != State::time_wait && c.owner != nullptr;
+        if (wants_timer) {
+            c.keepalive_at = std::max(now, c.last_heard + keepalive_idle(c));
+        } else if (c.owner != nullptr && c.state != State::fin_wait_2) {
+            c.keepalive_at = never;
+        }
+        arm(c);
+    }
+}
+
+}  // namespace shunt::tcp

@@ -1,0 +1,389 @@
+#include "udp/udp.hpp"
+
+#include <algorithm>
+
+#include "ip/checksum.hpp"
+#include "pmd/port_inline.hpp"
+
+namespace shunt {
+namespace {
+
+constexpr std::uint32_t ports = 65536;
+
+std::uint32_t total_of(std::span<const std::span<const std::byte>> pieces) noexcept {
+    std::size_t total = 0;
+    for (const auto& piece : pieces) {
+        total += piece.size();
+    }
+    return static_cast<std::uint32_t>(std::min<std::size_t>(total, 0xffff'ffff));
+}
+
+// Copies bytes out of a gather list, in order.
+class Gather {
+public:
+    explicit Gather(std::span<const std::span<const std::byte>> pieces) noexcept : pieces_(pieces) {}
+    void copy(std::byte* to, std::uint32_t n) noexcept {
+        while (n != 0) {
+            const auto& piece = pieces_[index_];
+            const auto here = static_cast<std::uint32_t>(std::min<std::size_t>(piece.size() - offset_, n));
+            std::memcpy(to, piece.data() + offset_, here);
+            to += here;
+            n -= here;
+            offset_ += here;
+            if (offset_ == piece.size()) {
+                ++index_;
+                offset_ = 0;
+            }
+        }
+    }
+
+private:
+    std::span<const std::span<const std::byte>> pieces_;
+    std::size_t index_ = 0;
+    std::size_t offset_ = 0;
+};
+
+void write_udp_header(void* at, std::uint16_t source_port, std::uint16_t destination_port, std::uint32_t length) noexcept {
+    auto* header = static_cast<wire::UdpHeader*>(at);
+    header->source_port = source_port;
+    header->destination_port = destination_port;
+    header->length = static_cast<std::uint16_t>(length);
+    header->checksum = 0;
+}
+
+}  // namespace
+
+std::size_t Udp::arena_bytes(std::uint32_t endpoints_max) noexcept {
+    return Pool<UdpEndpoint>::bytes_for(endpoints_max) + ports * sizeof(UdpEndpoint*) + 2 * 64;
+}
+
+Udp::Udp(Ipv4& ipv4, Counters& counters, ChangedList& changed, const Tunables& tunables, SecretKey key, Arena& arena, std::uint32_t endpoints_max) noexcept
+    : ipv4_(&ipv4),
+      counters_(&counters),
+      changed_(&changed),
+      tunables_(&tunables),
+      random_(key.k0 ^ key.k1),
+      endpoints_(arena.carve(Pool<UdpEndpoint>::bytes_for(endpoints_max), 64), endpoints_max),
+      by_port_(arena.carve_array<UdpEndpoint*>(ports)) {}
+
+Result<UdpEndpoint*> Udp::open() noexcept {
+    UdpEndpoint* endpoint = endpoints_.try_create();
+    if (endpoint == nullptr) {
+        return fail(ENOBUFS);
+    }
+    endpoint->rcvbuf = static_cast<std::uint32_t>(tunables_->rmem_default);
+    return endpoint;
+}
+
+void Udp::close(UdpEndpoint& endpoint) noexcept {
+    changed_->remove(endpoint);
+    endpoint.rcv_queue.clear();
+    unlink(endpoint);
+    release_path(endpoint);
+    endpoints_.destroy(&endpoint);
+}
+
+void Udp::unlink(UdpEndpoint& endpoint) noexcept {
+    if (!endpoint.is_bound) {
+        return;
+    }
+    UdpEndpoint** link = &by_port_[endpoint.local_port];
+    while (*link != &endpoint) {
+        link = &(*link)->next;
+    }
+    *link = endpoint.next;
+    endpoint.is_bound = false;
+}
+
+void Udp::release_path(UdpEndpoint& endpoint) noexcept {
+    if (endpoint.path && endpoint.path->neighbour != nullptr) {
+        --endpoint.path->neighbour->references;
+    }
+    endpoint.path.reset();
+}
+
+bool Udp::is_free(const UdpEndpoint& endpoint, std::uint32_t address, std::uint16_t port) const noexcept {
+    for (const UdpEndpoint* other = by_port_[port]; other != nullptr; other = other->next) {
+        const bool overlaps = other->local_address == 0 || address == 0 || other->local_address == address;
+        const bool may_share = (endpoint.reuse_address && other->reuse_address) || (endpoint.reuse_port && other->reuse_port);
+        if (overlaps && !may_share) {
+            return false;
+        }
+    }
+    return true;
+}
+
+Result<void> Udp::bind(UdpEndpoint& endpoint, std::uint32_t address, std::uint16_t port) noexcept {
+    if (endpoint.is_bound) {
+        return fail(EINVAL);
+    }
+    if (address != 0 && !ipv4_->owns(address) && !ipv4_->is_broadcast(address)) {
+        return fail(EADDRNOTAVAIL);
+    }
+    if (port == 0) {
+        const auto first = static_cast<std::uint32_t>(tunables_->ip_local_port_range.first);
+        const std::uint32_t range = static_cast<std::uint32_t>(tunables_->ip_local_port_range.last) - first + 1;
+        const std::uint32_t start = random_.below(range);
+        for (std::uint32_t i = 0; i < range && port == 0; ++i) {
+            const auto candidate = static_cast<std::uint16_t>(first + (start + i) % range);
+            port = by_port_[candidate] == nullptr ? candidate : std::uint16_t{0};
+        }
+        if (port == 0) {
+            return fail(EADDRINUSE);
+        }
+    } else if (!is_free(endpoint, address, port)) {
+        return fail(EADDRINUSE);
+    }
+    endpoint.local_address = address;
+    endpoint.local_port = port;
+    endpoint.is_bound = true;
+    endpoint.next = by_port_[port];
+    by_port_[port] = &endpoint;
+    return {};
+}
+
+Result<void> Udp::connect(UdpEndpoint& endpoint, UdpDestination to) noexcept {
+    release_path(endpoint);
+    endpoint.remote_address = 0;
+    endpoint.remote_port = 0;
+    if (to.address == 0 && to.port == 0) {
+        return {};
+    }
+    auto path = ipv4_->route(to.address, endpoint.local_address);
+    if (!path) {
+        return fail(code_of(path.error()));
+    }
+    if (ipv4_->is_broadcast(to.address) && !endpoint.broadcast) {
+        return fail(EACCES);
+    }
+    if (!endpoint.is_bound) {
+        if (auto bound = bind(endpoint, path->source, 0); !bound) {
+            return bound;
+        }
+    }
+    endpoint.local_address = path->source;
+    endpoint.remote_address = to.address;
+    endpoint.remote_port = to.port;
+    endpoint.path = *path;
+    if (path->neighbour != nullptr) {
+        ++path->neighbour->references;
+    }
+    return {};
+}
+
+Result<Path> Udp::path_for(UdpEndpoint& endpoint, const UdpDestination& to) noexcept {
+    auto path = endpoint.path && endpoint.remote_address == to.address ? Result<Path>(*endpoint.path) : ipv4_->route(to.address, endpoint.local_address);
+    if (!path) {
+        return path;
+    }
+    if (!endpoint.broadcast && ipv4_->is_broadcast(to.address)) {
+        return fail(EACCES);
+    }
+    if (!endpoint.is_bound) {
+        if (auto bound = bind(endpoint, 0, 0); !bound) {
+            return fail(code_of(bound.error()));
+        }
+    }
+    path->tos = endpoint.tos;
+    if (endpoint.ttl != 0) {
+        path->ttl = endpoint.ttl;
+    }
+    return path;
+}
+
+// `packet` holds UDP header and payload and fits the MTU.
+void Udp::emit(UdpEndpoint& endpoint, Packet* packet, const Path& path, std::uint16_t port, Time now) noexcept {
+    write_udp_header(packet->data(), endpoint.local_port, port, packet->size());
+    auto* header = reinterpret_cast<wire::UdpHeader*>(packet->data());
+    wire::Checksum sum;
+    wire::add_pseudo_header(sum, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_udp, packet->size());
+    if (Ipv4::offloads_udp_checksum(path)) {
+        header->checksum = sum.sum();
+    } else {
+        add_packet(sum, *packet);
+        const std::uint16_t field = sum.field();
+        header->checksum = field != 0 ? field : std::uint16_t{0xffff};
+    }
+    counters_->count(Event::udp_sent);
+    ipv4_->output(packet, path, wire::protocol_udp, now);
+}
+
+Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to, Time now) noexcept {
+    const UdpDestination peer{endpoint.remote_address, endpoint.remote_port};
+    const UdpDestination& destination = to != nullptr ? *to : peer;
+    if (endpoint.is_shut_for_send) {
+        return fail(EPIPE);
+    }
+    if (destination.port == 0) {
+        return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
+    }
+    const std::uint32_t size = total_of(pieces);
+    if (size > payload_max) {
+        return fail(EMSGSIZE);
+    }
+    const auto path = path_for(endpoint, destination);
+    if (!path) {
+        return fail(code_of(path.error()));
+    }
+    if (size + sizeof(wire::UdpHeader) + sizeof(wire::Ipv4Header) > path->mtu) {
+        return send_fragments(endpoint, pieces, size, *path, destination.port, now);
+    }
+    Packet* packet = claim();
+    if (packet == nullptr) {
+        counters_->count(DropReason::packet_pool_empty);
+        return fail(ENOBUFS);
+    }
+    std::byte* at = packet->append(static_cast<std::uint32_t>(sizeof(wire::UdpHeader)) + size) + sizeof(wire::UdpHeader);
+    Gather(pieces).copy(at, size);
+    emit(endpoint, packet, *path, destination.port, now);
+    return size;
+}
+
+Result<void> Udp::send_packet(UdpEndpoint& endpoint, Packet* packet, const UdpDestination* to, Time now) noexcept {
+    const UdpDestination peer{endpoint.remote_address, endpoint.remote_port};
+    const UdpDestination& destination = to != nullptr ? *to : peer;
+    const auto path = destination.port == 0 ? Result<Path>(fail(EDESTADDRREQ)) : path_for(endpoint, destination);
+    if (!path || packet->size() + sizeof(wire::UdpHeader) + sizeof(wire::Ipv4Header) > path->mtu) {
+        packet->free();
+        return fail(path ? EMSGSIZE : code_of(path.error()));
+    }
+    packet->prepend(sizeof(wire::UdpHeader));
+    emit(endpoint, packet, *path, destination.port, now);
+    return {};
+}
+
+// RFC 791, 3.2: pieces of a multiple of 8 bytes. The checksum covers the whole, so it is summed first.
+Result<std::uint32_t> Udp::send_fragments(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, std::uint32_t size, const Path& path, std::uint16_t port,
+                                          Time now) noexcept {
+    const std::uint32_t total = size + static_cast<std::uint32_t>(sizeof(wire::UdpHeader));
+    const std::uint32_t room = (path.mtu - static_cast<std::uint32_t>(sizeof(wire::Ipv4Header))) & ~7U;
+    const std::uint32_t count = (total + room - 1) / room;
+    std::array<Packet*, 128> packets;
+    if (count > packets.size()) {
+        return fail(EMSGSIZE);
+    }
+    Gather gather(pieces);
+    wire::Checksum sum;
+    wire::add_pseudo_header(sum, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_udp, total);
+    for (std::uint32_t i = 0; i < count; ++i) {
+        packets[i] = claim();
+        if (packets[i] == nullptr) {
+            while (i-- > 0) {
+                packets[i]->free();
+            }
+            counters_->count(DropReason::packet_pool_empty);
+            return fail(ENOBUFS);
+        }
+        const std::uint32_t here = std::min(room, total - i * room);
+        std::byte* at = packets[i]->append(here);
+        const std::uint32_t header = i == 0 ? static_cast<std::uint32_t>(sizeof(wire::UdpHeader)) : 0;
+        if (header != 0) {
+            write_udp_header(at, endpoint.local_port, port, total);
+        }
+        gather.copy(at + header, here - header);
+        sum.add(at, here);
+    }
+    const std::uint16_t field = sum.field();
+    reinterpret_cast<wire::UdpHeader*>(packets[0]->data())->checksum = field != 0 ? field : std::uint16_t{0xffff};
+    const std::uint16_t identification = ipv4_->next_identification();
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const auto offset = static_cast<std::uint16_t>(i * room / 8);
+        const std::uint16_t more = i + 1 < count ? wire::Ipv4Header::more_fragments : std::uint16_t{0};
+        ipv4_->output_fragment(packets[i], path, wire::protocol_udp, identification, offset | more, now);
+    }
+    counters_->count(Event::udp_sent);
+    return size;
+}
+
+Packet* Udp::take(UdpEndpoint& endpoint) noexcept {
+    if (endpoint.rcv_queue.is_empty()) {
+        return nullptr;
+    }
+    Packet* packet = endpoint.rcv_queue.pop_front();
+    endpoint.rcv_queued -= packet->buffer_bytes();
+    return packet;
+}
+
+// The closest match wins: connected, then bound to the address, then to any; of equals with SO_REUSEPORT the flow's hash chooses.
+UdpEndpoint* Udp::find(std::uint32_t local, std::uint16_t local_port, std::uint32_t remote, std::uint16_t remote_port) const noexcept {
+    UdpEndpoint* best = nullptr;
+    int best_score = -1;
+    unsigned ties = 0;
+    for (UdpEndpoint* e = by_port_[local_port]; e != nullptr; e = e->next) {
+        if ((e->local_address != 0 && e->local_address != local) || (e->remote_port != 0 && (e->remote_address != remote || e->remote_port != remote_port))) {
+            continue;
+        }
+        const int score = (e->remote_port != 0 ? 2 : 0) + (e->local_address != 0 ? 1 : 0);
+        const bool shares = score == best_score && e->reuse_port && (remote * 31 + remote_port) * 0x9E3779B1U % (++ties + 1) == 0;
+        if (score > best_score || shares) {
+            ties = score > best_score ? 0 : ties;
+            best_score = score;
+            best = e;
+        }
+    }
+    return best;
+}
+
+void Udp::input(Packet* packet, const Ipv4Verdict& ip, Time now, bool& no_socket) noexcept {
+    const auto drop = [&](DropReason reason) {
+        counters_->count(reason);
+        packet->free();
+    };
+    if (packet->first_size() < sizeof(wire::UdpHeader)) {
+        return drop(DropReason::udp_malformed);
+    }
+    const auto& header = *reinterpret_cast<const wire::UdpHeader*>(packet->data());
+    const std::uint32_t length = header.length;
+    if (length < sizeof(wire::UdpHeader) || length > packet->size() || header.destination_port == 0) {
+        return drop(DropReason::udp_malformed);
+    }
+    packet->trim_back(packet->size() - length);
+    if (header.checksum != 0) {
+        const ChecksumState state = ipv4_->packet_source()->rx_l4_checksum(*packet);
+        wire::Checksum sum;
+        if (state == ChecksumState::unknown) {
+            wire::add_pseudo_header(sum, __builtin_bswap32(ip.source), __builtin_bswap32(ip.destination), wire::protocol_udp, length);
+            add_packet(sum, *packet);
+        }
+        if (state == ChecksumState::bad || (state == ChecksumState::unknown && !sum.is_good())) {
+            return drop(DropReason::udp_bad_checksum);
+        }
+    }
+    UdpEndpoint* endpoint = find(ip.destination, header.destination_port, ip.source, header.source_port);
+    if (endpoint == nullptr) {
+        no_socket = !ip.to_group;
+        counters_->count(DropReason::udp_no_socket);
+        if (!no_socket) {
+            packet->free();
+        }
+        return;
+    }
+    const std::uint32_t memory = packet->buffer_bytes();
+    if (endpoint->is_shut_for_receive || endpoint->rcv_queued + memory > endpoint->rcvbuf + 2048 || (memory_pressure_ && endpoint->rcv_queued != 0)) {
+        ++endpoint->drops;
+        return drop(DropReason::udp_queue_full);
+    }
+    PacketMeta& meta = packet->meta();
+    meta.address = ip.source;
+    meta.port = header.source_port;
+    meta.local_address = ip.destination;
+    meta.stamp_ns = now.time_since_epoch().count();
+    packet->trim_front(sizeof(wire::UdpHeader));
+    endpoint->rcv_queued += memory;
+    endpoint->rcv_queue.push_back(packet);
+    counters_->count(Event::udp_received);
+    changed_->note(*endpoint, ready::input);
+}
+
+// As Linux: a connected socket hears of hard errors; an unconnected one only with IP_RECVERR.
+void Udp::icmp_error(std::uint32_t source, std::uint16_t source_port, std::uint32_t destination, std::uint16_t destination_port, int error, bool is_hard) noexcept {
+    UdpEndpoint* endpoint = find(source, source_port, destination, destination_port);
+    if (endpoint == nullptr || endpoint->remote_port == 0 || !is_hard) {
+        return;
+    }
+    counters_->count(Event::icmp_errors_received);
+    endpoint->error = error;
+    changed_->note(*endpoint, ready::error | ready::input | ready::output);
+}
+
+}  // namespace shunt

@@ -1,0 +1,101 @@
+// UDP (RFC 768; RFC 1122, 4.1): endpoints by port, datagrams in and out, fragmentation of large ones on the way out.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "base/arena.hpp"
+#include "base/counters.hpp"
+#include "base/pool.hpp"
+#include "base/random.hpp"
+#include "base/result.hpp"
+#include "base/tunables.hpp"
+#include "ip/endpoint.hpp"
+#include "ip/ipv4.hpp"
+
+namespace shunt {
+
+struct UdpEndpoint : Endpoint {
+    UdpEndpoint() noexcept : Endpoint(EndpointKind::udp) {}
+
+    PacketQueue rcv_queue;           // data() is the payload; PacketMeta has the addresses and the time
+    std::uint32_t rcv_queued = 0;    // bytes of memory that they pin, as Linux counts them
+    std::uint32_t rcvbuf = 0;
+    std::uint32_t drops = 0;         // SO_RXQ_OVFL
+    UdpEndpoint* next = nullptr;     // on the same port
+    std::optional<Path> path;        // of the connected peer
+    std::uint8_t tos = 0;
+    std::uint8_t ttl = 0;            // 0: the default
+    bool is_bound = false;
+    bool reuse_address = false;
+    bool reuse_port = false;
+    bool broadcast = false;          // SO_BROADCAST
+    bool is_shut_for_receive = false;
+    bool is_shut_for_send = false;
+};
+
+struct UdpDestination {
+    std::uint32_t address = 0;
+    std::uint16_t port = 0;
+};
+
+class Udp {
+public:
+    Udp(Ipv4& ipv4, Counters& counters, ChangedList& changed, const Tunables& tunables, SecretKey key, Arena& arena, std::uint32_t endpoints_max) noexcept;
+    static std::size_t arena_bytes(std::uint32_t endpoints_max) noexcept;
+    static constexpr std::uint32_t payload_max = 65507;
+
+    // ENOBUFS.
+    Result<UdpEndpoint*> open() noexcept;
+    void close(UdpEndpoint& endpoint) noexcept;
+    // EADDRINUSE, EADDRNOTAVAIL, EINVAL when bound already. Port 0 picks one.
+    Result<void> bind(UdpEndpoint& endpoint, std::uint32_t address, std::uint16_t port) noexcept;
+    // ENETUNREACH, EACCES (broadcast without SO_BROADCAST). Address 0 and port 0 dissolve the association.
+    Result<void> connect(UdpEndpoint& endpoint, UdpDestination to) noexcept;
+
+    // Sends one datagram gathered from `pieces`. EMSGSIZE, ENETUNREACH, EACCES, ENOBUFS (no packets), EDESTADDRREQ, EPIPE.
+    Result<std::uint32_t> send(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to, Time now) noexcept;
+    // A packet to fill with at most mtu - 28 bytes; null without memory.
+    Packet* claim() noexcept { return ipv4_->packet_source()->allocate(); }
+    // Sends a claimed packet; takes it also on failure.
+    Result<void> send_packet(UdpEndpoint& endpoint, Packet* packet, const UdpDestination* to, Time now) noexcept;
+    // The oldest datagram, now the caller's; null: none.
+    Packet* take(UdpEndpoint& endpoint) noexcept;
+
+    // From below; takes ownership. `no_socket` is set when an ICMP port unreachable is due (RFC 1122, 4.1.3.1); then the packet stays the caller's,
+    // as it came.
+    void input(Packet* packet, const Ipv4Verdict& ip, Time now, bool& no_socket) noexcept;
+    void icmp_error(std::uint32_t source, std::uint16_t source_port, std::uint32_t destination, std::uint16_t destination_port, int error, bool is_hard) noexcept;
+
+    std::uint32_t endpoints_used() const noexcept { return endpoints_.used(); }
+    void set_memory_pressure(bool on) noexcept { memory_pressure_ = on; }
+    template <class F>
+    void for_each_endpoint(F f) const {
+        for (std::uint32_t port = 0; port < 65536; ++port) {
+            for (const UdpEndpoint* e = by_port_[port]; e != nullptr; e = e->next) {
+                f(*e);
+            }
+        }
+    }
+
+private:
+    UdpEndpoint* find(std::uint32_t local, std::uint16_t local_port, std::uint32_t remote, std::uint16_t remote_port) const noexcept;
+    bool is_free(const UdpEndpoint& endpoint, std::uint32_t address, std::uint16_t port) const noexcept;
+    Result<Path> path_for(UdpEndpoint& endpoint, const UdpDestination& to) noexcept;
+    void emit(UdpEndpoint& endpoint, Packet* packet, const Path& path, std::uint16_t port, Time now) noexcept;
+    Result<std::uint32_t> send_fragments(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, std::uint32_t size, const Path& path, std::uint16_t port,
+                                         Time now) noexcept;
+    void unlink(UdpEndpoint& endpoint) noexcept;
+    void release_path(UdpEndpoint& endpoint) noexcept;
+
+    Ipv4* ipv4_;
+    Counters* counters_;
+    ChangedList* changed_;
+    const Tunables* tunables_;
+    Random random_;
+    Pool<UdpEndpoint> endpoints_;
+    UdpEndpoint** by_port_ = nullptr;
+    bool memory_pressure_ = false;
+};
+
+}  // namespace shunt
