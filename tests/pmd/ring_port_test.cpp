@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "pmd/fault.hpp"
-#include "pmd/memory.hpp"
+#include "pmd/ring_port.hpp"
 #include "pmd/with_eal.hpp"
 
 namespace shunt::pmd {
@@ -17,7 +17,8 @@ class RingPorts : public WithEal {
 protected:
     void SetUp() override {
         static int count = 0;
-        auto opened = open_ring_port("ring" + std::to_string(count++), {.packets = 2047});
+        const std::string name = "ring" + std::to_string(count++);
+        auto opened = open_ring_port(name.c_str());
         ASSERT_TRUE(opened) << opened.error().message;
         wire_ = *opened;
         before_ = wire_.port.pool_available();
@@ -37,8 +38,10 @@ protected:
         return packets;
     }
     std::vector<Packet*> take() {
-        std::vector<Packet*> packets(32);
-        packets.resize(wire_.take(packets));
+        std::vector<Packet*> packets;
+        while (Packet* packet = wire_.take()) {
+            packets.push_back(packet);
+        }
         return packets;
     }
 
@@ -66,16 +69,33 @@ TEST_F(RingPorts, WhatIsSentIsTaken) {
     std::ranges::for_each(packets, &Packet::free);
 }
 
-TEST_F(RingPorts, AFrameThatTheSenderHoldsIsTakenAsACopy) {
+TEST_F(RingPorts, WhenTheWireIsFullTheFrameStaysTheGivers) {
     Packet* packet = frame(1);
-    packet->add_reference();
-    std::vector<Packet*> sent{packet};
-    wire_.port.tx_burst(start, sent);
-    const auto packets = take();
-    ASSERT_EQ(packets.size(), 1U);
-    EXPECT_NE(packets[0], packet);
-    packets[0]->free();
+    std::uint32_t given = 0;
+    for (; wire_.give(packet); ++given) {
+        packet = frame(1);
+        ASSERT_LT(given, 100000U);
+    }
     packet->free();
+    for (auto packets = receive(); !packets.empty(); packets = receive()) {
+        given -= static_cast<std::uint32_t>(packets.size());
+        std::ranges::for_each(packets, &Packet::free);
+    }
+    EXPECT_EQ(given, 0U);
+}
+
+TEST_F(RingPorts, WhatAFullWireDoesNotTakeIsFreedAndCounted) {
+    std::uint32_t sent = 0, frames = 0;
+    while (wire_.port.tx_dropped == 0) {
+        std::vector<Packet*> burst{frame(1), frame(2)};
+        sent += wire_.port.tx_burst(start, burst);
+        frames += 2;
+        ASSERT_LT(frames, 100000U);
+    }
+    const auto packets = take();
+    EXPECT_EQ(packets.size(), sent);
+    EXPECT_EQ(sent + wire_.port.tx_dropped, frames);
+    std::ranges::for_each(packets, &Packet::free);
 }
 
 TEST_F(RingPorts, FaultsStandBetweenTheStackAndTheWire) {

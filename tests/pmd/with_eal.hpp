@@ -5,10 +5,11 @@
 #include <rte_mempool.h>
 
 #include <cstring>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "pmd/eal.hpp"
-#include "pmd/open_port.hpp"
 #include "pmd/port.hpp"
 #include "pmd/port_inline.hpp"
 
@@ -29,7 +30,9 @@ protected:
     static constexpr std::uint32_t pool_packets = 16383;
 
     void SetUp() override {
-        pool_ = create_pool(pool_packets, SOCKET_ID_ANY);
+        static int count = 0;
+        const std::string name = "test_packets" + std::to_string(count++);
+        pool_ = rte_pktmbuf_pool_create(name.c_str(), pool_packets, 0, packet_meta_bytes, RTE_PKTMBUF_HEADROOM + 2048, SOCKET_ID_ANY);
         ASSERT_NE(pool_, nullptr);
         port_.pool = pool_;
     }
