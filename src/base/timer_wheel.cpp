@@ -84,6 +84,23 @@ void TimerWheel::cascade(unsigned level) noexcept {
     }
 }
 
+// The tick of the next slot ahead that holds a timer, at the lowest level that has one: nothing is due, and nothing cascades, before it.
+std::uint64_t TimerWheel::next_occupied() const noexcept {
+    for (unsigned level = 0; level < levels; ++level) {
+        const unsigned shift = slot_bits * level;
+        const unsigned here = static_cast<unsigned>((tick_ >> shift) & (slots - 1));
+        const std::uint64_t turn = (tick_ >> shift) & ~std::uint64_t{slots - 1};
+        const std::uint64_t ahead = here + 1 < slots ? occupied_[level] >> (here + 1) << (here + 1) : 0;
+        if (ahead != 0) {
+            return (turn + static_cast<unsigned>(std::countr_zero(ahead))) << shift;
+        }
+        if (level + 1 == levels && occupied_[level] != 0) {
+            return (turn + slots) << shift;  // the highest level goes round
+        }
+    }
+    return ~std::uint64_t{0};
+}
+
 Timer* TimerWheel::pop_due(Time now) noexcept {
     const std::uint64_t target = tick_of(now);
     while (true) {
@@ -94,19 +111,9 @@ Timer* TimerWheel::pop_due(Time now) noexcept {
         if (tick_ >= target) {
             break;
         }
-        // Jump to the next occupied slot of this turn of the lowest level, or to the turn's end.
-        const unsigned here = static_cast<unsigned>(tick_ & (slots - 1));
-        const std::uint64_t ahead = here + 1 < slots ? occupied_[0] >> (here + 1) << (here + 1) : 0;
-        const std::uint64_t turn = tick_ & ~std::uint64_t{slots - 1};
-        std::uint64_t to = ahead != 0 ? turn + static_cast<unsigned>(std::countr_zero(ahead)) : turn + slots;
-        if (armed_ == 0) {
-            to = target;
-        }
-        tick_ = std::min(to, target);
-        if ((tick_ & (slots - 1)) == 0 && armed_ != 0) {
+        tick_ = std::min(next_occupied(), target);
+        if ((tick_ & (slots - 1)) == 0) {
             cascade(1);
-        } else if (armed_ == 0) {
-            tick_ = target;
         }
     }
     find_next();

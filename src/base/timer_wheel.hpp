@@ -40,6 +40,7 @@ private:
     void link(Timer& timer) noexcept;
     void unlink(Timer& timer) noexcept;
     void cascade(unsigned level) noexcept;
+    std::uint64_t next_occupied() const noexcept;
     void find_next() noexcept;
     static std::uint64_t tick_of(Time t) noexcept { return static_cast<std::uint64_t>(t.time_since_epoch().count()) >> tick_bits; }
 

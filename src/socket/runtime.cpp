@@ -63,8 +63,8 @@ Outcome<void> open_ports(const config::Config& config, const std::vector<pmd::Li
     if (config.memory_mib != 0) {
         eal.memory_mib = config.memory_mib;
     } else {
-        constexpr std::uint64_t packet_bytes = 2688;  // data, headroom, both headers of a packet
-        eal.memory_mib = static_cast<std::uint32_t>((config.packets * packet_bytes >> 20) + 32);
+        constexpr std::uint64_t packet_bytes = 3200;  // a packet with its headers, and what DPDK loses at page borders
+        eal.memory_mib = static_cast<std::uint32_t>((config.packets * packet_bytes >> 20) + 64);
     }
     if (auto done = pmd::start_eal(eal); !done) {
         return done;

@@ -18,7 +18,7 @@
 #include "ip/icmp.hpp"
 #include "ip/ipv4.hpp"
 #include "link/link.hpp"
-#include "pmd/port.hpp"
+#include "pmd/port_inline.hpp"
 #include "tcp/tcp.hpp"
 #include "udp/udp.hpp"
 
