@@ -121,7 +121,16 @@ TEST_F(Reassembly, APieceWaitsForHalfAMinute) {
     EXPECT_EQ(fragments_failed(*fragments_), 1U);
 }
 
-TEST_F(Reassembly, WhatIsOverdueIsFreedWhenAnotherPieceComesOrIsAskedFor) {
+TEST_F(Reassembly, APieceFreesWhatIsOverdue) {
+    for (std::uint16_t id = 0; id < 10; ++id) {
+        EXPECT_EQ(take(piece(0, 800, true, id)), nullptr);
+    }
+    EXPECT_EQ(take(piece(0, 800, true, 10), start + reassembly_timeout + 1ns), nullptr);
+    EXPECT_EQ(free_packets(), pool_packets - 1);
+    EXPECT_EQ(fragments_failed(*fragments_), 10U);
+}
+
+TEST_F(Reassembly, WhatIsOverdueIsFreedWhenAskedFor) {
     const std::uint32_t before = free_packets();
     for (std::uint16_t id = 0; id < 10; ++id) {
         EXPECT_EQ(take(piece(0, 800, true, id)), nullptr);
