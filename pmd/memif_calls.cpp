@@ -24,7 +24,6 @@ std::array<Mapping, 64> mappings;
 std::array<std::atomic<int>, ports_max * 4> connected_fds;   // fd + 1; 0: free
 thread_local int last_connected_fd = -1;
 std::atomic<void (*)()> on_close{nullptr};
-std::atomic<std::uint32_t> mapped_here{0};   // `generation`, as far as this process did it
 
 void sleep_us(long us) noexcept {
     const timespec time{0, us * 1000};
@@ -68,14 +67,9 @@ bool create_gates() noexcept {
     return true;
 }
 
-bool are_rings_here(std::uint16_t port) noexcept {
-    // A fork copies mapped_here; what its parent maps from then on raises the shared count only.
-    const std::uint32_t generation = gates->generation.load(std::memory_order_acquire);
-    if (mapped_here.load(std::memory_order_relaxed) != generation) {
-        return false;
-    }
-    seen[port] = generation;
-    return true;
+bool is_mapped_here(const void* address) noexcept {
+    const auto at = reinterpret_cast<std::uintptr_t>(address);
+    return std::any_of(mappings.begin(), mappings.end(), [&](const Mapping& m) { return at >= m.begin.load() && at < m.end.load(); });
 }
 
 int last_connected() noexcept {
@@ -136,7 +130,6 @@ void* shunt_memif_mmap(void* address, std::size_t size, int protection, int flag
         }
     }
     if (gates != nullptr) {
-        mapped_here.fetch_add(1);
         gates->generation.fetch_add(1);
     }
     return reinterpret_cast<void*>(result);

@@ -28,8 +28,8 @@ extern Gates* gates;
 extern std::array<std::uint32_t, ports_max> seen;
 
 bool create_gates() noexcept;
-// Whether all rings that anybody has mapped since the gates exist are mapped in this process as well; brings `seen` up to date then.
-bool are_rings_here(std::uint16_t port) noexcept;
+// True when `address` lies in rings that this process has mapped (or had when it forked).
+bool is_mapped_here(const void* address) noexcept;
 // The descriptor that memif connected last, in this thread; still_open: it has not closed it since.
 int last_connected() noexcept;
 bool is_still_open(int fd) noexcept;

@@ -1,18 +1,23 @@
 // See memif_wire.hpp.
 #include "pmd/memif_wire.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstring>
 
 #include "base/sys.hpp"
+#include "pmd/dpdk.hpp"
 #include "pmd/driver_calls.hpp"
 #include "pmd/memif_calls.hpp"
+#include "pmd/memif_driver.hpp"
 
 namespace shunt::pmd::memif {
 namespace {
@@ -22,6 +27,23 @@ std::array<int, ports_max> kept = [] {
     none.fill(-1);
     return none;
 }();
+
+constexpr unsigned retry_us = 10'000;
+#if RTE_VERSION >= RTE_VERSION_NUM(22, 11, 0, 0) && RTE_VERSION < RTE_VERSION_NUM(23, 0, 0, 0)
+constexpr bool driver_is_known = true;
+#else
+constexpr bool driver_is_known = false;
+#endif
+
+struct Watch {
+    std::atomic<bool> is_on{false};
+    bool is_server = false;
+    std::atomic<bool> was_up{false};
+    driver::Device* device = nullptr;
+    int control_fd = -1;
+    int link_event_fd = -1;
+};
+std::array<Watch, ports_max> watches;
 
 // A bound socket's descriptor, or -errno. Nobody ever connects to it.
 int bind_abstract(const std::string& name) noexcept {
@@ -40,6 +62,67 @@ int bind_abstract(const std::string& name) noexcept {
         return static_cast<int>(result);
     }
     return fd;
+}
+
+const driver::Queue* queue_of(std::uint16_t port) noexcept {
+    return driver_is_known ? static_cast<const driver::Queue*>(rte_eth_fp_ops[port].rxq.data[0]) : nullptr;
+}
+
+driver::Device* device_of(std::uint16_t port) noexcept {
+    std::array<char, RTE_ETH_NAME_MAX_LEN> name{};
+    if (!driver_is_known || rte_eth_dev_allocated == nullptr || rte_eth_dev_get_name_by_port(port, name.data()) != 0) {
+        return nullptr;
+    }
+    auto* device = reinterpret_cast<driver::Device*>(rte_eth_dev_allocated(name.data()));
+    return device != nullptr && device->data != nullptr && std::strcmp(device->data->name, name.data()) == 0 ? device : nullptr;
+}
+
+bool is_up(const driver::Device& device) noexcept {
+    return (device.data->internals->flags & (driver::flag_connecting | driver::flag_connected)) == driver::flag_connected;
+}
+
+// The receive ring; null while the link is down or when it does not look like one. Only inside the gate.
+driver::Ring* ring_of(std::uint16_t port) noexcept {
+    const driver::Device* device = watches[port].device;
+    const driver::Queue* queue = queue_of(port);
+    if (device == nullptr || queue == nullptr || !is_up(*device) || device->regions[queue->region] == nullptr) {
+        return nullptr;
+    }
+    char* address = device->regions[queue->region]->address;
+    if (address == nullptr || !is_mapped_here(address)) {
+        return nullptr;
+    }
+    auto* ring = reinterpret_cast<driver::Ring*>(address + queue->ring_offset);
+    return ring->cookie == driver::ring_cookie ? ring : nullptr;
+}
+
+// In EAL's thread, the one that runs memif's own handlers: nothing of the driver's happens meanwhile.
+void look_after(void* argument) {
+    const auto port = static_cast<std::uint16_t>(reinterpret_cast<std::uintptr_t>(argument));
+    Watch& watch = watches[port];
+    if (!watch.is_on.load()) {
+        return;
+    }
+    if (is_up(*watch.device)) {
+        if (!watch.was_up.exchange(true) && watch.link_event_fd >= 0) {
+            const std::uint64_t one = 1;
+            sys::write(watch.link_event_fd, &one, sizeof one);
+        }
+        return;   // when memif closes the connection, look_after_all comes back here
+    }
+    watch.was_up.store(false);
+    if (!watch.is_server && (watch.control_fd < 0 || !is_still_open(watch.control_fd))) {
+        watch.control_fd = memif_connect_client(reinterpret_cast<rte_eth_dev*>(watch.device)) == 0 ? last_connected() : -1;
+    }
+    rte_eal_alarm_set(retry_us, look_after, argument);
+}
+
+void look_after_all() {
+    for (std::size_t port = 0; port < watches.size(); ++port) {
+        if (watches[port].is_on.load() && watches[port].was_up.exchange(false)) {
+            rte_eal_alarm_set(retry_us / 10, look_after, reinterpret_cast<void*>(port));
+        }
+    }
 }
 
 }  // namespace
@@ -63,11 +146,16 @@ Outcome<Claim> claim_end(const std::string& wire) {
 }
 
 std::string device_arguments(const std::string& wire, const Claim& claim) {
-    return fmt::format("role={},id=0,bsize=2048,rsize=10,socket-abstract=yes,socket=shunt-{}", claim.is_server ? "server" : "client", wire);
+    std::array<std::uint8_t, 3> random{};
+    sys::call(SYS_getrandom, sys::word(random.data()), static_cast<long>(random.size()), 0);
+    // A buffer holds a frame; 1024 of them ride out a peer that sleeps for a moment. The last octet keeps the two ends apart.
+    return fmt::format("role={},id=0,bsize=2048,rsize=10,socket-abstract=yes,socket=shunt-{},mac=02:53:{:02x}:{:02x}:{:02x}:{:02x}",
+                       claim.is_server ? "server" : "client", wire, random[0], random[1], random[2], claim.is_server ? 1 : 2);
 }
 
 void keep(std::uint16_t port, const Claim& claim) noexcept {
     kept[port] = claim.fd;
+    watches[port].is_server = claim.is_server;
 }
 
 void give_back(std::uint16_t port) noexcept {
@@ -75,6 +163,100 @@ void give_back(std::uint16_t port) noexcept {
         sys::close(kept[port]);
         kept[port] = -1;
     }
+}
+
+void watch(std::uint16_t port) noexcept {
+    Watch& watch = watches[port];
+    watch.device = device_of(port);
+    if (watch.device == nullptr || (!watch.is_server && memif_connect_client == nullptr)) {
+        return;
+    }
+    watch.was_up.store(false);
+    watch.control_fd = watch.is_server ? -1 : last_connected();   // rte_eth_dev_start connected, in this thread
+    watch.is_on.store(true);
+    set_on_close(look_after_all);
+    rte_eal_alarm_set(1000, look_after, reinterpret_cast<void*>(std::uintptr_t{port}));
+}
+
+void unwatch(std::uint16_t port) noexcept {
+    Watch& watch = watches[port];
+    if (watch.is_on.exchange(false)) {
+        rte_eal_alarm_cancel(look_after, reinterpret_cast<void*>(std::uintptr_t{port}));
+        if (watch.link_event_fd >= 0) {
+            sys::close(watch.link_event_fd);
+            watch.link_event_fd = -1;
+        }
+        watch.device = nullptr;
+    }
+}
+
+int create_doorbell(std::uint16_t port, const void* pool) noexcept {
+    const driver::Queue* queue = queue_of(port);
+    if (queue == nullptr || queue->pool != pool || queue->port != port || watches[port].device == nullptr) {
+        return -1;
+    }
+    const int set = move_up(sys::epoll_create1(EPOLL_CLOEXEC));
+    const int link_event = move_up(sys::eventfd(0, O_NONBLOCK | O_CLOEXEC));
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (set < 0 || link_event < 0 || sys::epoll_ctl(set, EPOLL_CTL_ADD, link_event, &event) < 0) {
+        return -1;
+    }
+    watches[port].link_event_fd = link_event;
+    gates->of[port].doorbell_fd.store(-1);
+    return set;
+}
+
+void arm(std::uint16_t port, int doorbell) noexcept {
+    const Inside inside(port);
+    driver::Ring* ring = ring_of(port);
+    if (ring == nullptr) {
+        return;   // the link's coming up will wake
+    }
+    const int fd = rte_intr_fd_get(queue_of(port)->interrupt);
+    if (fd >= 0) {
+        epoll_event event{};
+        event.events = EPOLLIN;
+        sys::epoll_ctl(doorbell, EPOLL_CTL_ADD, fd, &event);   // "there already" is the same connection as before; a closed one has left
+        gates->of[port].doorbell_fd.store(fd);
+        // A locked operation: the caller's next poll comes after it.
+        ring->flags.fetch_and(static_cast<std::uint16_t>(~driver::ring_masks_interrupt));
+        // The driver's sender has no fence between its "here is a frame" and its look at the flag: let what it stored arrive before
+        // the caller polls once more, or the frame may lie there without a bell.
+        rte_delay_us_block(2);
+    }
+}
+
+void disarm(std::uint16_t port) noexcept {
+    const Inside inside(port);
+    std::uint64_t count = 0;
+    if (watches[port].link_event_fd >= 0) {
+        sys::read(watches[port].link_event_fd, &count, sizeof count);
+    }
+    driver::Ring* ring = ring_of(port);
+    if (ring == nullptr || (ring->flags.load(std::memory_order_relaxed) & driver::ring_masks_interrupt) != 0) {
+        return;
+    }
+    ring->flags.fetch_or(driver::ring_masks_interrupt);
+    if (const int fd = gates->of[port].doorbell_fd.load(); fd >= 0) {
+        sys::read(fd, &count, sizeof count);   // does not block: the driver made it so
+    }
+}
+
+bool may_touch_rings(std::uint16_t port) noexcept {
+    const std::uint32_t generation = gates->generation.load(std::memory_order_acquire);
+    const driver::Device* device = watches[port].device;
+    if (device == nullptr) {
+        seen[port] = generation;   // an unknown driver: no knowledge, no protection
+        return true;
+    }
+    const driver::Queue* queue = queue_of(port);
+    const driver::Region* region = queue == nullptr ? nullptr : device->regions[queue->region];
+    if (region == nullptr || region->address == nullptr || !is_mapped_here(region->address)) {
+        return false;
+    }
+    seen[port] = generation;
+    return true;
 }
 
 }  // namespace shunt::pmd::memif

@@ -24,4 +24,18 @@ std::string device_arguments(const std::string& wire, const Claim& claim);
 void keep(std::uint16_t port, const Claim& claim) noexcept;
 void give_back(std::uint16_t port) noexcept;
 
+// Watches the started port from EAL's thread: a client whose server has gone tries again every 10 ms, and whoever sleeps on the doorbell
+// is woken when the link comes up.
+void watch(std::uint16_t port) noexcept;
+void unwatch(std::uint16_t port) noexcept;
+
+// A descriptor to sleep on. memif's own exists only while the link is up and changes with each connection, so this is an epoll set
+// around it. -1 where the driver's inside is not what memif_driver.hpp says.
+int create_doorbell(std::uint16_t port, const void* pool) noexcept;
+void arm(std::uint16_t port, int doorbell) noexcept;
+void disarm(std::uint16_t port) noexcept;
+
+// Whether this process has the rings mapped that the port uses now (it has not when they came after a fork).
+bool may_touch_rings(std::uint16_t port) noexcept;
+
 }  // namespace shunt::pmd::memif

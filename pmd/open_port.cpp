@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "base/log.hpp"
 #include "base/sys.hpp"
@@ -48,7 +50,11 @@ rte_eth_conf configuration(const rte_eth_dev_info& info, const PortOptions& opti
         conf.txmode.offloads = info.tx_offload_capa & (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
                                                        RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO);
     }
-    conf.txmode.offloads |= info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    // memif offers it, but its descriptor that once carried a frame's first half says "continued" of later frames as well.
+    if (driver != "net_memif") {
+        conf.txmode.offloads |= info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    }
+    // Never MBUF_FAST_FREE: a frame that the retransmission queue holds as well has more than one reference.
     if (options.mtu > 1500 + 500) {
         conf.rxmode.offloads |= info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
     }
@@ -58,7 +64,7 @@ rte_eth_conf configuration(const rte_eth_dev_info& info, const PortOptions& opti
 Offloads offloads_of(const rte_eth_conf& conf, std::string_view driver) {
     Offloads offloads;
     const auto tx = [&](std::uint64_t bit) { return (conf.txmode.offloads & bit) != 0; };
-    offloads.rx_checksum = (conf.rxmode.offloads & RTE_ETH_RX_OFFLOAD_TCP_CKSUM) != 0;
+    offloads.rx_checksum = (conf.rxmode.offloads & RTE_ETH_RX_OFFLOAD_TCP_CKSUM) != 0 && driver != "net_e1000_em";  // never says "good"
     offloads.tx_ipv4_checksum = tx(RTE_ETH_TX_OFFLOAD_IPV4_CKSUM);
     offloads.tx_tcp_checksum = tx(RTE_ETH_TX_OFFLOAD_TCP_CKSUM);
     offloads.tx_udp_checksum = tx(RTE_ETH_TX_OFFLOAD_UDP_CKSUM);
@@ -88,7 +94,13 @@ int configure_and_start(std::uint16_t id, const rte_eth_dev_info& info, rte_eth_
     if (int code = rte_eth_tx_queue_setup(id, 0, tx, socket, &tx_conf); code != 0) {
         return code;
     }
-    return rte_eth_dev_start(id);
+    // A memif client's start is its first attempt to connect; the server may just be opening its socket.
+    int code = rte_eth_dev_start(id);
+    for (int tries = 0; code != 0 && std::string_view(info.driver_name) == "net_memif" && tries < 500; ++tries) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        code = rte_eth_dev_start(id);
+    }
+    return code;
 }
 
 // e1000 and e1000e set the interrupt up and never wake (see docs on the emulated cards); sleeping on it would be for ever.
@@ -197,6 +209,7 @@ Outcome<Port> PortAccess::start(std::uint16_t id, std::string_view text, const P
     port.id = id;
     port.pool = *pool;
     port.offloads = offloads_of(conf, driver);
+    port.prepares_tx_ = (conf.txmode.offloads & ~RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
     if (conf.intr_conf.rxq != 0 && rte_eth_dev_rx_intr_enable(id, 0) == 0) {
         rte_eth_dev_rx_intr_disable(id, 0);
         port.rx_event_fd_ = rte_eth_dev_rx_intr_ctl_q_get_fd(id, 0);
@@ -209,6 +222,9 @@ Outcome<Port> PortAccess::start(std::uint16_t id, std::string_view text, const P
         rte_eth_promiscuous_enable(id);
     } else {
         rte_eth_macaddr_get(id, &mac);
+        if (driver == "net_tap") {
+            mac.addr_bytes[5] ^= 1;   // net_tap gives the address of the kernel's end; ours, at the other end of the wire, must differ
+        }
     }
     std::copy(std::begin(mac.addr_bytes), std::end(mac.addr_bytes), port.mac.begin());
     rte_eth_allmulticast_enable(id);   // groups are sorted out above; not every driver can, and then it passes all or says so
@@ -217,6 +233,11 @@ Outcome<Port> PortAccess::start(std::uint16_t id, std::string_view text, const P
         port.mtu = options.mtu;
     }
     return port;
+}
+
+void PortAccess::set_rx_event(Port& port, int fd) noexcept {
+    port.rx_event_fd_ = fd;
+    port.offloads.rx_interrupt = fd >= 0;
 }
 
 Outcome<Port> open_port(const LinkSpec& spec, const PortOptions& options) {
@@ -228,11 +249,21 @@ Outcome<Port> open_port(const LinkSpec& spec, const PortOptions& options) {
     auto port = PortAccess::start(*id, text, options);
     if (port) {
         port->is_gated = spec.kind == Kind::memif;
+        if (port->is_gated) {
+            memif::watch(port->id);
+            PortAccess::set_rx_event(*port, options.rx_interrupt ? memif::create_doorbell(port->id, port->pool) : -1);
+        }
     }
     return port;
 }
 
 void close_port(Port& port) noexcept {
+    if (port.is_gated) {
+        memif::unwatch(port.id);
+        if (port.rx_event_fd() >= 0) {
+            sys::close(port.rx_event_fd());
+        }
+    }
     rte_eth_dev_stop(port.id);
     rte_eth_dev_close(port.id);
     memif::give_back(port.id);

@@ -1,11 +1,14 @@
 // The less hot half of Port, and the bursts' unusual cases.
 #include "pmd/port.hpp"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <array>
 
 #include "base/sys.hpp"
 #include "pmd/dpdk.hpp"
+#include "pmd/memif_wire.hpp"
 #include "pmd/port_inline.hpp"
 
 namespace shunt::pmd {
@@ -19,7 +22,7 @@ constexpr std::size_t fault_part = 64;
 }  // namespace
 
 std::uint16_t Port::gated_rx_burst(std::span<Packet*> packets) noexcept {
-    if (!memif::are_rings_here(id)) {
+    if (!memif::may_touch_rings(id)) {
         return 0;
     }
     return rte_eth_rx_burst(id, queue, reinterpret_cast<rte_mbuf**>(packets.data()), static_cast<std::uint16_t>(packets.size()));
@@ -27,7 +30,7 @@ std::uint16_t Port::gated_rx_burst(std::span<Packet*> packets) noexcept {
 
 std::uint16_t Port::gated_tx_once(Packet** packets, std::uint16_t count) noexcept {
     const memif::Inside inside(id);
-    if (memif::seen[id] != memif::gates->generation.load(std::memory_order_relaxed) && !memif::are_rings_here(id)) [[unlikely]] {
+    if (memif::seen[id] != memif::gates->generation.load(std::memory_order_relaxed) && !memif::may_touch_rings(id)) [[unlikely]] {
         return 0;
     }
     return rte_eth_tx_burst(id, queue, reinterpret_cast<rte_mbuf**>(packets), count);
@@ -35,12 +38,14 @@ std::uint16_t Port::gated_tx_once(Packet** packets, std::uint16_t count) noexcep
 
 std::uint16_t Port::tx_retry(std::span<Packet*> packets, std::uint16_t sent) noexcept {
     const auto count = static_cast<std::uint16_t>(packets.size());
-    for (int tries = 0; sent < count && tries < tx_tries; ++tries) {
+    // A wire without a peer has no room later either.
+    const int tries_max = is_gated && !is_link_up() ? 0 : tx_tries;
+    for (int tries = 0; sent < count && tries < tries_max; ++tries) {
         rte_pause();
         const auto left = static_cast<std::uint16_t>(count - sent);
         const std::uint16_t more =
             is_gated ? gated_tx_once(packets.data() + sent, left)
-                     : rte_eth_tx_burst(id, queue, reinterpret_cast<rte_mbuf**>(packets.data() + sent), left);
+                     : ungated_tx_once(packets.data() + sent, left);
         if (more > 0) {
             tries = 0;
         }
@@ -107,14 +112,28 @@ int Port::rx_event_fd() const noexcept {
 }
 
 void Port::arm_rx_interrupt() noexcept {
-    if (rx_event_fd_ >= 0) {
+    if (rx_event_fd_ < 0) {
+        return;
+    }
+    if (is_gated) {
+        memif::arm(id, rx_event_fd_);
+    } else {
         rte_eth_dev_rx_intr_enable(id, queue);
     }
 }
 
 void Port::disarm_rx_interrupt() noexcept {
-    if (rx_event_fd_ >= 0) {
-        rte_eth_dev_rx_intr_disable(id, queue);
+    if (rx_event_fd_ < 0) {
+        return;
+    }
+    if (is_gated) {
+        memif::disarm(id);
+        return;
+    }
+    rte_eth_dev_rx_intr_disable(id, queue);
+    pollfd readable{rx_event_fd_, POLLIN, 0};
+    const timespec now{};
+    if (sys::ppoll(&readable, 1, &now, nullptr) == 1) {
         std::uint64_t count = 0;
         sys::read(rx_event_fd_, &count, sizeof count);
     }

@@ -84,6 +84,7 @@ private:
     std::uint16_t faulty_rx_burst(Time now, std::span<Packet*> packets) noexcept;
     std::uint16_t faulty_tx_burst(Time now, std::span<Packet*> packets) noexcept;
     std::uint16_t gated_rx_burst(std::span<Packet*> packets) noexcept;
+    std::uint16_t ungated_tx_once(Packet** packets, std::uint16_t count) noexcept;
     std::uint16_t gated_tx_once(Packet** packets, std::uint16_t count) noexcept;
     std::uint16_t tx_retry(std::span<Packet*> packets, std::uint16_t sent) noexcept;
     void make_contiguous(std::span<Packet*> packets) noexcept;

@@ -34,7 +34,17 @@ inline std::uint16_t Port::rx_burst(Time now, std::span<Packet*> packets) noexce
     return driver_rx_burst(packets);
 }
 
+// Some drivers have to see frames that ask for offloads beforehand (they set sums that their cards want). A frame they refuse ends the
+// burst there, and is tried, and in the end dropped, as if the ring were full.
+inline std::uint16_t Port::ungated_tx_once(Packet** packets, std::uint16_t count) noexcept {
+    auto** mbufs = reinterpret_cast<rte_mbuf**>(packets);
+    return rte_eth_tx_burst(id, queue, mbufs, prepares_tx_ ? rte_eth_tx_prepare(id, queue, mbufs, count) : count);
+}
+
 inline std::uint16_t Port::driver_tx_burst(std::span<Packet*> packets) noexcept {
+    if (packets.empty()) {
+        return 0;   // memif reads the first of none
+    }
     if (!offloads.multi_segment) {
         for (Packet* packet : packets) {
             if (!packet->is_contiguous()) [[unlikely]] {
@@ -44,7 +54,7 @@ inline std::uint16_t Port::driver_tx_burst(std::span<Packet*> packets) noexcept 
         }
     }
     const auto count = static_cast<std::uint16_t>(packets.size());
-    const std::uint16_t sent = is_gated ? gated_tx_once(packets.data(), count) : rte_eth_tx_burst(id, queue, reinterpret_cast<rte_mbuf**>(packets.data()), count);
+    const std::uint16_t sent = is_gated ? gated_tx_once(packets.data(), count) : ungated_tx_once(packets.data(), count);
     return sent == count ? sent : tx_retry(packets, sent);
 }
 
