@@ -8,13 +8,17 @@
 #include <algorithm>
 #include <utility>
 
+#include "config/options.hpp"
+#include "config/values.hpp"
 #include "pmd/port_inline.hpp"
 #include "socket/ancillary.hpp"
 #include "socket/guard.hpp"
+#include "socket/runtime.hpp"
 #include "stack/stack.hpp"
 
 namespace shunt {
 using CoreStack = Stack;
+using CoreError = Error;
 }
 
 #include "shunt/shunt.hpp"

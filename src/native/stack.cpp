@@ -2,9 +2,7 @@
 #include <ctime>
 #include <mutex>
 
-#include "config/options.hpp"
 #include "native/core.hpp"
-#include "socket/runtime.hpp"
 
 namespace shunt::inline v0 {
 
@@ -12,7 +10,7 @@ constinit thread_local socket::Guard* current_guard = nullptr;
 
 namespace {
 
-std::unexpected<StartError> refuse(const shunt::Error& error) {
+std::unexpected<StartError> refuse(const CoreError& error) {
     return std::unexpected(StartError{error.code, error.message});
 }
 

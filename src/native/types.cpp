@@ -1,9 +1,7 @@
 // Errors in words, addresses in text.
-#include "shunt/types.hpp"
-
 #include <cstring>
 
-#include "config/values.hpp"
+#include "native/core.hpp"
 
 namespace shunt::inline v0 {
 
