@@ -1,0 +1,176 @@
+// close and its wider forms, duplicates, fcntl: what the table must follow. The kernel's descriptor goes along each time.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdarg>
+
+#include "preload/epoll_records.hpp"
+#include "pmd/driver_calls.hpp"
+#include "preload/handover.hpp"
+#include "preload/libc.hpp"
+#include "preload/lock.hpp"
+#include "preload/process.hpp"
+#include "preload/shim.hpp"
+
+namespace shunt::preload {
+namespace {
+
+// Takes the word out before the number is free for others; its reference is the caller's to release, after the kernel's close.
+Word remove(int fd) noexcept {
+    const Word word = fds.take(fd);
+    if (!word.is_none() && has_registrations()) {
+        const Locked lock;
+        forget(fd);
+    }
+    return word;
+}
+
+int close_any(int fd) {
+    const Word word = fds.find(fd);
+    if (__builtin_expect(word.is_none() || !is_this_process(), true)) {
+        return real.close(fd);
+    }
+    if (word.kind() == Kind::internal) {
+        return answer(-EBADF);
+    }
+    const Word removed = remove(fd);
+    const int result = real.close(fd);
+    const int error = errno;
+    release(removed, fd);
+    errno = error;
+    return result;
+}
+
+// `made` is a duplicate of `fd`.
+void share(int fd, int made) noexcept {
+    Word before;
+    {
+        const Locked lock;
+        Word word = fds.find(fd);
+        if (word.is_candidate() && !word.is_shared() && fds.try_replace(fd, word, word.shared())) {
+            word = word.shared();
+        }
+        if (word.kind() == Kind::internal) {
+            word = {};
+        }
+        retain(word);
+        if (!word.is_none() || !fds.find(made).is_none()) {
+            fds.try_set(made, word, before);
+            forget(made);
+        }
+    }
+    release(before, made);
+}
+
+int duplicate_to(int fd, int wanted, int flags, bool is_dup2) noexcept {
+    const bool is_known = !fds.find(fd).is_none() || !fds.find(wanted).is_none();
+    if (is_known && fds.find(wanted).kind() == Kind::internal && is_this_process()) {
+        return answer(-EBUSY);  // what Linux says while a number is being given to something else
+    }
+    const int made = is_dup2 ? real.dup2(fd, wanted) : real.dup3(fd, wanted, flags);
+    if (made >= 0 && made != fd && is_known && is_this_process()) {
+        share(fd, made);
+    }
+    return made;
+}
+
+int after_duplicate(int fd, int made) noexcept {
+    if (made >= 0 && (!fds.find(fd).is_none() || !fds.find(made).is_none()) && is_this_process()) {
+        share(fd, made);
+    }
+    return made;
+}
+
+int control(int fd, int command, long argument) noexcept {
+    if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
+        return after_duplicate(fd, real.fcntl64(fd, command, argument));
+    }
+    const int result = real.fcntl64(fd, command, argument);
+    if (command == F_SETFL && result == 0) {
+        if (socket::Socket* socket = fds.socket_of(fd)) {
+            socket::set_nonblocking(*socket, (argument & O_NONBLOCK) != 0);
+        }
+    }
+    return result;
+}
+
+// Closes [first, last], but what is the stack's.
+int close_all(unsigned first, unsigned last, int flags) noexcept {
+    const auto end = static_cast<unsigned>(fds.end());
+    if (end == 0 || first > last || (flags & ~static_cast<int>(CLOSE_RANGE_UNSHARE)) != 0 || !is_this_process()) {
+        return real.close_range(first, last, flags);  // nothing of ours is open, or only close-on-exec is set
+    }
+    unsigned begin = first;
+    for (unsigned fd = first; fd < end && fd <= last; ++fd) {
+        const Word word = fds.find(static_cast<int>(fd));
+        if (word.kind() == Kind::internal) {
+            if (begin < fd) {
+                real.close_range(begin, fd - 1, flags);
+            }
+            begin = fd + 1;
+        } else if (!word.is_none()) {
+            close_any(static_cast<int>(fd));
+        }
+    }
+    // What the stack opened later lies above too.
+    const unsigned top = socket::Runtime::instance().is_started() ? static_cast<unsigned>(pmd::internal_fd_base()) - 1 : last;
+    return begin <= std::min(last, top) ? real.close_range(begin, std::min(last, top), flags) : 0;
+}
+
+}  // namespace
+
+
+}  // namespace shunt::preload
+
+using namespace shunt::preload;
+
+#pragma GCC diagnostic ignored "-Wmissing-declarations"
+extern "C" {
+SHUNT_EXPORT int close(int fd) {
+    return close_any(fd);
+}
+SHUNT_EXPORT int __close(int fd) {
+    return close_any(fd);
+}
+SHUNT_EXPORT int close_range(unsigned first, unsigned last, int flags) noexcept {
+    return close_all(first, last, flags);
+}
+SHUNT_EXPORT void closefrom(int first) noexcept {
+    close_all(static_cast<unsigned>(std::max(first, 0)), ~0U, 0);
+}
+SHUNT_EXPORT int dup(int fd) noexcept {
+    return after_duplicate(fd, real.dup(fd));
+}
+SHUNT_EXPORT int dup2(int fd, int wanted) noexcept {
+    return duplicate_to(fd, wanted, 0, true);
+}
+SHUNT_EXPORT int __dup2(int fd, int wanted) noexcept {
+    return duplicate_to(fd, wanted, 0, true);
+}
+SHUNT_EXPORT int dup3(int fd, int wanted, int flags) noexcept {
+    return duplicate_to(fd, wanted, flags, false);
+}
+// The third argument, where there is one, is an int or a pointer: both fit.
+SHUNT_EXPORT int fcntl(int fd, int command, ...) {
+    va_list list;
+    va_start(list, command);
+    const long argument = va_arg(list, long);
+    va_end(list);
+    return control(fd, command, argument);
+}
+SHUNT_EXPORT int fcntl64(int fd, int command, ...) {
+    va_list list;
+    va_start(list, command);
+    const long argument = va_arg(list, long);
+    va_end(list);
+    return control(fd, command, argument);
+}
+SHUNT_EXPORT int __fcntl(int fd, int command, ...) {
+    va_list list;
+    va_start(list, command);
+    const long argument = va_arg(list, long);
+    va_end(list);
+    return control(fd, command, argument);
+}
+}

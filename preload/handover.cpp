@@ -1,0 +1,210 @@
+#include "preload/handover.hpp"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "base/log.hpp"
+#include "base/sys.hpp"
+#include "preload/epoll_records.hpp"
+#include "preload/lock.hpp"
+
+namespace shunt::preload {
+namespace {
+
+using socket::Runtime;
+
+std::mutex start_mutex;
+bool has_failed = false;
+thread_local bool is_starting = false;
+
+std::vector<int> open_descriptors() {
+    std::vector<int> found;
+    if (DIR* folder = opendir("/proc/self/fd")) {
+        const int own = dirfd(folder);
+        while (const dirent* entry = readdir(folder)) {
+            if (entry->d_name[0] != '.' && std::atoi(entry->d_name) != own) {
+                found.push_back(std::atoi(entry->d_name));
+            }
+        }
+        closedir(folder);
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+// What is open now and was not before the stack started is the stack's: the program cannot close it by a loop over all numbers.
+void protect_internal(const std::vector<int>& before) noexcept {
+    for (const int fd : open_descriptors()) {
+        if (!std::binary_search(before.begin(), before.end(), fd) && fds.find(fd).is_none()) {
+            Word ignored;
+            fds.try_set(fd, Word(Kind::internal, 0, 0), ignored);
+        }
+    }
+}
+
+Stack* start() noexcept {
+    const std::scoped_lock lock(start_mutex);
+    if (Runtime::instance().is_started()) {
+        return *Runtime::instance().stack();
+    }
+    if (has_failed) {
+        return nullptr;
+    }
+    const std::vector<int> before = open_descriptors();
+    is_starting = true;
+    const auto stack = Runtime::instance().stack();
+    is_starting = false;
+    if (!stack) {
+        has_failed = true;
+        log::error("{}", stack.error().message);
+        return nullptr;
+    }
+    protect_internal(before);
+    return *stack;
+}
+
+std::string text_of(const sockaddr* address, socklen_t length) {
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    if (address != nullptr && address->sa_family == AF_INET && length >= sizeof(sockaddr_in)) {
+        inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(address)->sin_addr, text.data(), text.size());
+        return fmt::format("{}:{}", text.data(), port_of(address));
+    }
+    if (address != nullptr && address->sa_family == AF_INET6 && length >= sizeof(sockaddr_in6)) {
+        inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr, text.data(), text.size());
+        return fmt::format("[{}]:{}", text.data(), port_of(address));
+    }
+    return "no address";
+}
+
+const char* protocol_of(Word word) noexcept {
+    return word.is_stream() ? "tcp" : "udp";
+}
+
+// Every descriptor that stands for the same thing as `word`. A candidate without duplicates is only where the caller found it.
+template <class F>
+void for_each_descriptor(int fd, Word word, F f) noexcept {
+    if (word.is_candidate() && !word.is_shared()) {
+        f(fd);
+        return;
+    }
+    for (int each = 0; each < fds.end(); ++each) {
+        if (fds.find(each) == word) {
+            f(each);
+        }
+    }
+}
+
+}  // namespace
+
+Stack* started_stack() noexcept {
+    // Starting needs sockets of its own here and there; those are the kernel's.
+    if (is_starting) {
+        return nullptr;
+    }
+    return Runtime::instance().is_started() ? *Runtime::instance().stack() : start();
+}
+
+Result<socket::Socket*> open_for(int fd) noexcept {
+    Stack* stack = started_stack();
+    return stack == nullptr ? fail(ENETDOWN) : socket::open(*stack, fd);
+}
+
+bool install(int fd, Word candidate, socket::Socket& socket, bool both) noexcept {
+    socket::set_both(socket, both);
+    const Word word = Word::of(socket, candidate.flags());
+    bool is_first = true;
+    {
+        const Locked lock;
+        for_each_descriptor(fd, candidate, [&](int each) {
+            if (!is_first) {
+                socket::retain(socket);
+            }
+            if (fds.try_replace(each, candidate, word)) {
+                is_first = false;
+                move_to_ours(each, word);
+            } else if (!is_first) {
+                socket::release(socket, each);
+            }
+        });
+    }
+    if (is_first) {
+        socket::release(socket, fd);
+    }
+    return !is_first;
+}
+
+void leave_kernel_side(int fd, Word word) noexcept {
+    const Locked lock;
+    socket::set_both(word.socket(), false);
+    if (has_registrations()) {
+        for_each_descriptor(fd, word, [&](int each) { move_to_ours(each, word); });
+    }
+}
+
+void give_to_kernel(int fd, Word word) noexcept {
+    int count = 0;
+    {
+        const Locked lock;
+        for_each_descriptor(fd, word, [&](int each) {
+            if (fds.try_replace(each, word, Word{})) {
+                ++count;
+                move_to_kernel(each);
+            }
+        });
+    }
+    for (; count > 0; --count) {
+        release(word, fd);
+    }
+}
+
+std::uint16_t kernel_port(int fd) noexcept {
+    AnyAddress name;
+    name.length = sizeof name.storage;
+    return sys::getsockname(fd, name.get(), &name.length) == 0 ? port_of(name.get()) : std::uint16_t{0};
+}
+
+AnyAddress wildcard(bool is_v6, std::uint16_t port) noexcept {
+    AnyAddress address;
+    address.storage.ss_family = is_v6 ? AF_INET6 : AF_INET;  // the rest is zero: any
+    address.length = is_v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+    set_port(address, port);
+    return address;
+}
+
+void set_port(AnyAddress& address, std::uint16_t port) noexcept {
+    reinterpret_cast<sockaddr_in*>(&address.storage)->sin_port = htons(port);  // sin6_port lies in the same place
+}
+
+std::uint16_t port_of(const sockaddr* address) noexcept {
+    return ntohs(reinterpret_cast<const sockaddr_in*>(address)->sin_port);
+}
+
+bool must_be_ours() noexcept {
+    return Runtime::instance().config().require;
+}
+
+void log_ours(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
+    if (log::threshold() >= log::Level::info) {
+        log::info("fd {}: {} {} accelerated", fd, protocol_of(word), text_of(address, length));
+    }
+}
+
+void log_both(int fd, Word word, std::uint16_t port) noexcept {
+    log::info("fd {}: {} port {} accelerated on Shunt's addresses, and the kernel's on the others", fd, protocol_of(word), port);
+}
+
+void log_kernel(int fd, const char* reason, const sockaddr* address, socklen_t length) noexcept {
+    if (log::threshold() >= log::Level::info) {
+        log::info("fd {}: kernel ({}), because {}", fd, text_of(address, length), reason);
+    }
+}
+
+}  // namespace shunt::preload

@@ -1,0 +1,48 @@
+// The decision: a candidate becomes ours, or the kernel's, or both; and what follows for its duplicates, epoll sets and the log.
+#pragma once
+
+#include <sys/socket.h>
+
+#include "preload/fd_table.hpp"
+#include "socket/runtime.hpp"
+
+namespace shunt::preload {
+
+// The stack, started now if need be. Null when it cannot be: said once on standard error; calls that need it fail with ENETDOWN.
+Stack* started_stack() noexcept;
+
+// Makes one of ours for the candidate, not yet in the table. -errno in the error.
+Result<socket::Socket*> open_for(int fd) noexcept;
+
+// `socket` takes the place of the candidate under all its descriptors. False when another thread was first: `socket` is gone then, and the
+// call should look again.
+bool install(int fd, Word candidate, socket::Socket& socket, bool both) noexcept;
+
+// From both sides to ours alone.
+void leave_kernel_side(int fd, Word word) noexcept;
+
+// Candidate or ours: from now on the kernel's.
+void give_to_kernel(int fd, Word word) noexcept;
+
+// The port that the kernel's socket is bound to, in host order; 0: none.
+std::uint16_t kernel_port(int fd) noexcept;
+// The address with another port.
+struct AnyAddress {
+    sockaddr_storage storage{};
+    socklen_t length = 0;
+    const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+    sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
+};
+AnyAddress wildcard(bool is_v6, std::uint16_t port) noexcept;
+void set_port(AnyAddress& address, std::uint16_t port) noexcept;
+std::uint16_t port_of(const sockaddr* address) noexcept;
+
+// May a socket of the program fall back to the kernel? With --require it may not.
+bool must_be_ours() noexcept;
+
+// ---- the log
+void log_ours(int fd, Word word, const sockaddr* address, socklen_t length) noexcept;
+void log_both(int fd, Word word, std::uint16_t port) noexcept;
+void log_kernel(int fd, const char* reason, const sockaddr* address, socklen_t length) noexcept;
+
+}  // namespace shunt::preload

@@ -1,0 +1,318 @@
+// Sending and receiving. On ours: straight to the socket layer; a datagram of a socket that serves both sides goes where its address leads.
+#include <limits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "preload/handover.hpp"
+#include "preload/libc.hpp"
+#include "preload/shim.hpp"
+
+namespace shunt::preload {
+namespace {
+
+using socket::Decision;
+using socket::Runtime;
+
+// Writing to a connection that cannot be written to any more raises SIGPIPE, as libc's callers expect.
+template <class T = ssize_t>
+T sent(long result, Word word, int flags) noexcept {
+    if (__builtin_expect(result == -EPIPE, false) && word.is_stream() && (flags & MSG_NOSIGNAL) == 0) {
+        sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), SIGPIPE);
+    }
+    return answer<T>(result);
+}
+
+// A UDP candidate whose datagram leads to us: bound on both sides to one port, so that answers find it from either.
+long open_datagram_socket(int fd, Word& word) noexcept {
+    const auto made = open_for(fd);
+    if (!made) {
+        return -code_of(made.error());
+    }
+    AnyAddress any = wildcard(word.is_v6(), 0);
+    if (kernel_port(fd) == 0) {
+        sys::bind(fd, any.get(), any.length);
+    }
+    set_port(any, kernel_port(fd));
+    long result = socket::bind(**made, any.get(), any.length);
+    if (result == -EADDRINUSE) {  // nobody has been told the number yet
+        set_port(any, 0);
+        result = socket::bind(**made, any.get(), any.length);
+    }
+    if (result != 0) {
+        socket::release(**made, fd);
+        return result;
+    }
+    log_both(fd, word, port_of(any.get()));
+    if (!install(fd, word, **made, true)) {
+        return -EAGAIN;
+    }
+    word = fds.find(fd);
+    return 0;
+}
+
+// Where a message goes: 1 ours, 0 the kernel's, or -errno. A candidate may become ours here.
+long route(int fd, Word& word, const void* name, socklen_t length) noexcept {
+    if (word.is_socket() && (word.is_stream() || !socket::is_both(word.socket()))) {
+        return 1;
+    }
+    if (!word.is_socket() && (!word.is_candidate() || word.is_stream())) {
+        return 0;
+    }
+    const auto* address = static_cast<const sockaddr*>(name);
+    if (address == nullptr || length < sizeof(sa_family_t)) {
+        return word.is_socket() ? 1 : 0;
+    }
+    const Decision decision = Runtime::instance().decide_peer(address, length);
+    if (decision.side == Decision::Side::kernel) {
+        if (must_be_ours()) {
+            log_kernel(fd, decision.reason, address, length);
+            return -ENETUNREACH;
+        }
+        return 0;
+    }
+    if (word.is_candidate()) {
+        const long result = open_datagram_socket(fd, word);
+        if (result != 0) {
+            return result;
+        }
+    }
+    return word.is_socket() ? 1 : 0;
+}
+
+ssize_t send_named(int fd, const void* data, size_t size, int flags, const sockaddr* address, socklen_t length) {
+    Word word = fds.find(fd);
+    if (__builtin_expect(word.is_none(), false)) {
+        return real.sendto(fd, data, size, flags, address, length);
+    }
+    const long side = route(fd, word, address, length);
+    if (side <= 0) {
+        return side < 0 ? answer<ssize_t>(side) : real.sendto(fd, data, size, flags, address, length);
+    }
+    if (address == nullptr || word.is_stream()) {
+        const bool opens = word.is_stream() && (flags & MSG_FASTOPEN) != 0;
+        return opens ? answer<ssize_t>(-EOPNOTSUPP) : sent(socket::send(word.socket(), data, size, flags), word, flags);
+    }
+    iovec piece{const_cast<void*>(data), size};
+    msghdr message{};
+    message.msg_name = const_cast<sockaddr*>(address);
+    message.msg_namelen = length;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    return sent(socket::send_message(word.socket(), &message, flags), word, flags);
+}
+
+ssize_t receive_named(int fd, Word word, void* data, size_t size, int flags, sockaddr* address, socklen_t* length) noexcept {
+    iovec piece{data, size};
+    msghdr message{};
+    message.msg_name = address;
+    message.msg_namelen = length != nullptr ? *length : 0;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    const long result = socket::receive_message(word.socket(), fd, &message, flags);
+    if (result >= 0 && address != nullptr && length != nullptr) {
+        *length = message.msg_namelen;
+    }
+    return answer<ssize_t>(result);
+}
+
+bool is_good_vector(const iovec* vector, int count) noexcept {
+    return count >= 0 && count <= IOV_MAX && std::none_of(vector, vector + count, [](const iovec& each) { return each.iov_len > SSIZE_MAX; });
+}
+
+bool is_empty(const iovec* vector, int count) noexcept {
+    return std::all_of(vector, vector + count, [](const iovec& each) { return each.iov_len == 0; });
+}
+
+msghdr message_of(const iovec* vector, int count) noexcept {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(vector);
+    message.msg_iovlen = static_cast<size_t>(count);
+    return message;
+}
+
+ssize_t read_any(int fd, void* data, size_t size) {
+    socket::Socket* socket = fds.socket_of(fd);
+    if (__builtin_expect(socket == nullptr, false)) {
+        return real.read(fd, data, size);
+    }
+    return size == 0 ? 0 : answer<ssize_t>(socket::receive(*socket, fd, data, size, 0));
+}
+
+ssize_t write_any(int fd, const void* data, size_t size) {
+    const Word word = fds.find(fd);
+    if (__builtin_expect(!word.is_socket(), false)) {
+        return real.write(fd, data, size);
+    }
+    return sent(socket::send(word.socket(), data, size, 0), word, 0);
+}
+
+ssize_t send_any(int fd, const void* data, size_t size, int flags) {
+    const Word word = fds.find(fd);
+    if (__builtin_expect(!word.is_socket(), false)) {
+        return real.send(fd, data, size, flags);
+    }
+    return sent(socket::send(word.socket(), data, size, flags), word, flags);
+}
+
+ssize_t receive_any(int fd, void* data, size_t size, int flags) {
+    socket::Socket* socket = fds.socket_of(fd);
+    if (__builtin_expect(socket == nullptr, false)) {
+        return real.recv(fd, data, size, flags);
+    }
+    return answer<ssize_t>(socket::receive(*socket, fd, data, size, flags));
+}
+
+ssize_t receive_from(int fd, void* data, size_t size, int flags, sockaddr* address, socklen_t* length) {
+    const Word word = fds.find(fd);
+    if (__builtin_expect(!word.is_socket(), false)) {
+        return real.recvfrom(fd, data, size, flags, address, length);
+    }
+    return receive_named(fd, word, data, size, flags, address, length);
+}
+
+bool is_past(const timespec& deadline) noexcept {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec != deadline.tv_sec ? now.tv_sec > deadline.tv_sec : now.tv_nsec >= deadline.tv_nsec;
+}
+
+timespec deadline_after(const timespec& span) noexcept {
+    timespec end{};
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += span.tv_sec;
+    end.tv_nsec += span.tv_nsec;
+    if (end.tv_nsec >= 1'000'000'000) {
+        ++end.tv_sec;
+        end.tv_nsec -= 1'000'000'000;
+    }
+    return end;
+}
+
+// As the kernel does it: the time-out is looked at after each message only.
+int receive_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags, const timespec* timeout) noexcept {
+    const timespec deadline = timeout != nullptr ? deadline_after(*timeout) : timespec{};
+    unsigned done = 0;
+    while (done < count) {
+        const long result = socket::receive_message(word.socket(), fd, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE);
+        if (result < 0) {
+            return done != 0 ? static_cast<int>(done) : answer(result);
+        }
+        messages[done++].msg_len = static_cast<unsigned>(result);
+        if ((flags & MSG_WAITFORONE) != 0) {
+            flags |= MSG_DONTWAIT;
+        }
+        if ((timeout != nullptr && is_past(deadline)) || (word.is_stream() && result == 0)) {
+            break;
+        }
+    }
+    return static_cast<int>(done);
+}
+
+// Each message where it leads; runs of the kernel's could go in one call, but are rare on such sockets.
+int send_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags) noexcept {
+    count = std::min(count, static_cast<unsigned>(IOV_MAX));
+    for (unsigned done = 0; done < count; ++done) {
+        msghdr& message = messages[done].msg_hdr;
+        const long side = route(fd, word, message.msg_name, message.msg_namelen);
+        const long result = side < 0 ? side : side > 0 ? socket::send_message(word.socket(), &message, flags) : sys::sendmsg(fd, &message, flags);
+        if (result < 0) {
+            return done != 0 ? static_cast<int>(done) : sent<int>(result, word, flags);
+        }
+        messages[done].msg_len = static_cast<unsigned>(result);
+    }
+    return static_cast<int>(count);
+}
+
+}  // namespace
+}  // namespace shunt::preload
+
+using namespace shunt::preload;
+
+#pragma GCC diagnostic ignored "-Wmissing-declarations"
+extern "C" {
+[[noreturn]] void __chk_fail();
+
+SHUNT_EXPORT ssize_t read(int fd, void* data, size_t size) {
+    return read_any(fd, data, size);
+}
+SHUNT_EXPORT ssize_t __read(int fd, void* data, size_t size) {
+    return read_any(fd, data, size);
+}
+SHUNT_EXPORT ssize_t __read_chk(int fd, void* data, size_t size, size_t room) {
+    return size > room ? (__chk_fail(), 0) : read_any(fd, data, size);
+}
+SHUNT_EXPORT ssize_t write(int fd, const void* data, size_t size) {
+    return write_any(fd, data, size);
+}
+SHUNT_EXPORT ssize_t __write(int fd, const void* data, size_t size) {
+    return write_any(fd, data, size);
+}
+SHUNT_EXPORT ssize_t readv(int fd, const iovec* vector, int count) {
+    const Word word = fds.find(fd);
+    if (!word.is_socket()) {
+        return real.readv(fd, vector, count);
+    }
+    if (!is_good_vector(vector, count)) {
+        return answer<ssize_t>(-EINVAL);
+    }
+    msghdr message = message_of(vector, count);
+    return is_empty(vector, count) ? 0 : answer<ssize_t>(shunt::socket::receive_message(word.socket(), fd, &message, 0));
+}
+SHUNT_EXPORT ssize_t writev(int fd, const iovec* vector, int count) {
+    const Word word = fds.find(fd);
+    if (!word.is_socket()) {
+        return real.writev(fd, vector, count);
+    }
+    if (!is_good_vector(vector, count)) {
+        return answer<ssize_t>(-EINVAL);
+    }
+    const msghdr message = message_of(vector, count);
+    return sent(shunt::socket::send_message(word.socket(), &message, 0), word, 0);
+}
+SHUNT_EXPORT ssize_t send(int fd, const void* data, size_t size, int flags) {
+    return send_any(fd, data, size, flags);
+}
+SHUNT_EXPORT ssize_t __send(int fd, const void* data, size_t size, int flags) {
+    return send_any(fd, data, size, flags);
+}
+SHUNT_EXPORT ssize_t sendto(int fd, const void* data, size_t size, int flags, const sockaddr* address, socklen_t length) {
+    return send_named(fd, data, size, flags, address, length);
+}
+SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+    Word word = fds.find(fd);
+    if (word.is_none()) {
+        return real.sendmsg(fd, message, flags);
+    }
+    const long side = route(fd, word, message->msg_name, message->msg_namelen);
+    if (side <= 0) {
+        return side < 0 ? answer<ssize_t>(side) : real.sendmsg(fd, message, flags);
+    }
+    return sent(shunt::socket::send_message(word.socket(), message, flags), word, flags);
+}
+SHUNT_EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+    const Word word = fds.find(fd);
+    return word.is_socket() || word.is_candidate() ? send_many(fd, word, messages, count, flags) : real.sendmmsg(fd, messages, count, flags);
+}
+SHUNT_EXPORT ssize_t recv(int fd, void* data, size_t size, int flags) {
+    return receive_any(fd, data, size, flags);
+}
+SHUNT_EXPORT ssize_t __recv_chk(int fd, void* data, size_t size, size_t room, int flags) {
+    return size > room ? (__chk_fail(), 0) : receive_any(fd, data, size, flags);
+}
+SHUNT_EXPORT ssize_t recvfrom(int fd, void* data, size_t size, int flags, sockaddr* address, socklen_t* length) {
+    return receive_from(fd, data, size, flags, address, length);
+}
+SHUNT_EXPORT ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t room, int flags, sockaddr* address, socklen_t* length) {
+    return size > room ? (__chk_fail(), 0) : receive_from(fd, data, size, flags, address, length);
+}
+SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
+    const Word word = fds.find(fd);
+    return word.is_socket() ? answer<ssize_t>(shunt::socket::receive_message(word.socket(), fd, message, flags)) : real.recvmsg(fd, message, flags);
+}
+SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
+    const Word word = fds.find(fd);
+    return word.is_socket() ? receive_many(fd, word, messages, count, flags, timeout) : real.recvmmsg(fd, messages, count, flags, timeout);
+}
+}

@@ -1,0 +1,95 @@
+// Socket options and ioctl. The kernel's socket gets what is set as well, so that whoever takes over has it.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+
+#include <cstdarg>
+
+#include "base/log.hpp"
+#include "preload/handover.hpp"
+#include "preload/libc.hpp"
+#include "preload/shim.hpp"
+
+namespace shunt::preload {
+namespace {
+
+bool joins_group(int level, int name) noexcept {
+    if (level == IPPROTO_IP) {
+        return name == IP_ADD_MEMBERSHIP || name == IP_ADD_SOURCE_MEMBERSHIP || name == MCAST_JOIN_GROUP || name == MCAST_JOIN_SOURCE_GROUP;
+    }
+    return level == IPPROTO_IPV6 && (name == IPV6_JOIN_GROUP || name == MCAST_JOIN_GROUP || name == MCAST_JOIN_SOURCE_GROUP);
+}
+
+// Set again and again while a connection lives; the kernel's socket, out of the game by then, need not hear of them.
+bool is_momentary(int level, int name) noexcept {
+    return level == IPPROTO_TCP && (name == TCP_QUICKACK || name == TCP_CORK);
+}
+
+int set_option(int fd, Word word, int level, int name, const void* value, socklen_t length) noexcept {
+    if (joins_group(level, name)) {
+        log_kernel(fd, "Shunt does not carry multicast groups yet", nullptr, 0);
+    }
+    if (word.is_socket() && is_momentary(level, name)) {
+        return answer(socket::set_option(word.socket(), level, name, value, length));
+    }
+    const int result = real.setsockopt(fd, level, name, value, length);
+    if (!word.is_socket() || result != 0) {
+        return result;
+    }
+    const long ours = socket::set_option(word.socket(), level, name, value, length);
+    return ours == -ENOPROTOOPT ? 0 : answer(ours);
+}
+
+int get_option(int fd, Word word, int level, int name, void* value, socklen_t* length) noexcept {
+    const long ours = socket::get_option(word.socket(), level, name, value, length);
+    if (ours == -ENOPROTOOPT) {
+        return real.getsockopt(fd, level, name, value, length);
+    }
+    const bool is_error = level == SOL_SOCKET && name == SO_ERROR && ours == 0 && *length >= sizeof(int);
+    if (is_error && *static_cast<int*>(value) == 0 && socket::is_both(word.socket())) {
+        return real.getsockopt(fd, level, name, value, length);
+    }
+    return answer(ours);
+}
+
+int control(int fd, Word word, unsigned long request, void* argument) noexcept {
+    if (request == FIONBIO) {
+        const int result = real.ioctl(fd, request, argument);
+        if (result == 0) {
+            socket::set_nonblocking(word.socket(), *static_cast<int*>(argument) != 0);
+        }
+        return result;
+    }
+    const long ours = socket::control(word.socket(), request, argument);
+    const bool looks_further = ours == 0 && request == FIONREAD && socket::is_both(word.socket()) && *static_cast<int*>(argument) == 0;
+    return ours == -ENOTTY || looks_further ? real.ioctl(fd, request, argument) : answer(ours);
+}
+
+}  // namespace
+}  // namespace shunt::preload
+
+using namespace shunt::preload;
+
+#pragma GCC diagnostic ignored "-Wmissing-declarations"
+extern "C" {
+SHUNT_EXPORT int setsockopt(int fd, int level, int name, const void* value, socklen_t length) noexcept {
+    const Word word = fds.find(fd);
+    return word.is_none() ? real.setsockopt(fd, level, name, value, length) : set_option(fd, word, level, name, value, length);
+}
+SHUNT_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
+    const Word word = fds.find(fd);
+    return word.is_socket() ? get_option(fd, word, level, name, value, length) : real.getsockopt(fd, level, name, value, length);
+}
+SHUNT_EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
+    va_list list;
+    va_start(list, request);
+    void* argument = va_arg(list, void*);
+    va_end(list);
+    const Word word = fds.find(fd);
+    return word.is_socket() ? control(fd, word, request, argument) : real.ioctl(fd, request, argument);
+}
+SHUNT_EXPORT int sockatmark(int fd) noexcept {
+    int mark = 0;
+    return ::ioctl(fd, SIOCATMARK, &mark) < 0 ? -1 : mark;
+}
+}

@@ -1,0 +1,26 @@
+// What every file of the shim needs: how a name is let out, how a result becomes errno. No protocol, no state but one flag.
+#pragma once
+
+#include <cerrno>
+
+#include "base/sys.hpp"
+
+// A name of libc's that this library answers instead.
+#define SHUNT_EXPORT __attribute__((visibility("default")))
+
+namespace shunt::preload {
+
+// A link is configured. False: every name passes straight through, and nothing of the program's is changed.
+extern bool active;
+
+// libc's way of telling: -errno becomes -1 and errno.
+template <class T = int>
+inline T answer(long result) noexcept {
+    if (__builtin_expect(result < 0, false)) {
+        errno = static_cast<int>(-result);
+        return static_cast<T>(-1);
+    }
+    return static_cast<T>(result);
+}
+
+}  // namespace shunt::preload

@@ -1,0 +1,290 @@
+// socket, bind, listen, accept, connect, shutdown and names: where the side of a socket is decided.
+#include <netinet/in.h>
+
+#include "preload/handover.hpp"
+#include "preload/libc.hpp"
+#include "preload/shim.hpp"
+
+namespace shunt::preload {
+namespace {
+
+using socket::Decision;
+using socket::Runtime;
+using Side = Decision::Side;
+
+bool may_be_ours(int domain, int type, int protocol) noexcept {
+    const int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const bool is_tcp = kind == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP);
+    const bool is_udp = kind == SOCK_DGRAM && (protocol == 0 || protocol == IPPROTO_UDP);
+    return (domain == AF_INET || domain == AF_INET6) && (is_tcp || is_udp);
+}
+
+bool is_v6only(int fd, Word word) noexcept {
+    int value = 0;
+    socklen_t length = sizeof value;
+    return word.is_v6() && sys::getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &value, &length) == 0 && value != 0;
+}
+
+// May it fall back? With --require the call fails, as on a host that has no such address or route.
+long ask_kernel_side(int fd, const char* reason, const sockaddr* address, socklen_t length, int refusal) noexcept {
+    log_kernel(fd, reason, address, length);
+    return must_be_ours() ? -refusal : 0;
+}
+
+// ---------------------------------------------------------------- bind and listen
+
+// Our side of a socket whose kernel side is bound to every address already, at `port`. A port that the kernel chose may be taken on our
+// side: then we choose another, where nobody can know the number yet.
+long bind_our_side(socket::Socket& socket, bool is_v6, std::uint16_t port, bool was_chosen) noexcept {
+    const AnyAddress same = wildcard(is_v6, port);
+    const long result = socket::bind(socket, same.get(), same.length);
+    if (result != -EADDRINUSE || !was_chosen) {
+        return result;
+    }
+    const AnyAddress any = wildcard(is_v6, 0);
+    return socket::bind(socket, any.get(), any.length);
+}
+
+long bind_ours(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
+    const auto made = open_for(fd);
+    if (!made) {
+        return -code_of(made.error());
+    }
+    if (const long result = socket::bind(**made, address, length); result != 0) {
+        socket::release(**made, fd);
+        return result;
+    }
+    log_ours(fd, word, address, length);
+    return install(fd, word, **made, false) ? 0 : -EINVAL;
+}
+
+// The kernel's side first: what it says against it is the call's answer.
+long bind_both(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
+    if (const long result = sys::bind(fd, address, length); result != 0) {
+        return result;
+    }
+    const auto made = open_for(fd);
+    if (!made) {
+        const long result = ask_kernel_side(fd, "there is no stack, or no room in it", address, length, code_of(made.error()));
+        if (result == 0) {
+            give_to_kernel(fd, word);
+        }
+        return result;
+    }
+    const std::uint16_t port = kernel_port(fd);
+    if (const long result = bind_our_side(**made, word.is_v6(), port, port_of(address) == 0); result != 0) {
+        socket::release(**made, fd);
+        return result;
+    }
+    log_both(fd, word, port);
+    return install(fd, word, **made, true) ? 0 : -EINVAL;
+}
+
+long bind_candidate(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
+    const Decision decision = Runtime::instance().decide_bind(address, length);
+    if (decision.side == Side::ours) {
+        return bind_ours(fd, word, address, length);
+    }
+    if (decision.side == Side::both && !is_v6only(fd, word)) {
+        return bind_both(fd, word, address, length);
+    }
+    const char* reason = decision.side == Side::both ? "it is for IPv6 only" : decision.reason;
+    long result = ask_kernel_side(fd, reason, address, length, EADDRNOTAVAIL);
+    if (result == 0) {
+        result = sys::bind(fd, address, length);
+        if (result == 0) {
+            give_to_kernel(fd, word);
+        }
+    }
+    return result;
+}
+
+long listen_ours(int fd, Word word, int backlog) noexcept {
+    if (socket::is_both(word.socket())) {
+        if (const long result = sys::call(SYS_listen, fd, backlog); result != 0) {
+            return result;
+        }
+    }
+    return socket::listen(word.socket(), backlog);
+}
+
+// listen without bind: every address, a port that the kernel chooses.
+long listen_candidate(int fd, Word word, int backlog) noexcept {
+    const AnyAddress any = wildcard(word.is_v6(), 0);
+    if (!word.is_stream()) {
+        return sys::call(SYS_listen, fd, backlog);
+    }
+    if (const long result = bind_both(fd, word, any.get(), any.length); result != 0) {
+        return result;
+    }
+    const Word now = fds.find(fd);
+    return now.is_socket() ? listen_ours(fd, now, backlog) : sys::call(SYS_listen, fd, backlog);
+}
+
+// ---------------------------------------------------------------- connect
+
+long connect_candidate(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
+    const auto made = open_for(fd);
+    if (!made) {
+        return -code_of(made.error());
+    }
+    if (const std::uint16_t port = kernel_port(fd); port != 0) {  // it has sent datagrams by the kernel before
+        if (const long result = bind_our_side(**made, word.is_v6(), port, true); result != 0) {
+            socket::release(**made, fd);
+            return result;
+        }
+    }
+    log_ours(fd, word, address, length);
+    socket::Socket& socket = **made;
+    return install(fd, word, socket, false) ? socket::connect(socket, address, length) : -EALREADY;
+}
+
+// The kernel connects; a socket whose attempt fails at once may still become ours.
+int connect_by_kernel(int fd, Word word, const char* reason, const sockaddr* address, socklen_t length) {
+    if (const long result = ask_kernel_side(fd, reason, address, length, ENETUNREACH); result != 0) {
+        return answer(result);
+    }
+    const int result = real.connect(fd, address, length);
+    if (result == 0 || errno == EINPROGRESS || errno == EINTR) {
+        const int error = errno;
+        give_to_kernel(fd, word);
+        errno = error;
+    }
+    return result;
+}
+
+int connect_any(int fd, const sockaddr* address, socklen_t length) {
+    const Word word = fds.find(fd);
+    const bool is_open = word.is_candidate() || (word.is_socket() && socket::is_both(word.socket()));
+    if (is_open && address != nullptr && length >= sizeof(sa_family_t) && address->sa_family != AF_UNSPEC) {
+        const Decision decision = Runtime::instance().decide_peer(address, length);
+        if (decision.side == Side::kernel) {
+            return connect_by_kernel(fd, word, decision.reason, address, length);
+        }
+        if (word.is_candidate()) {
+            return answer(connect_candidate(fd, word, address, length));
+        }
+        leave_kernel_side(fd, word);
+        log_ours(fd, word, address, length);
+    }
+    return word.is_socket() ? answer(socket::connect(word.socket(), address, length)) : real.connect(fd, address, length);
+}
+
+// ---------------------------------------------------------------- accept
+
+// A loop that accepts until EAGAIN ends here, without making a descriptor in vain.
+bool would_block(int fd, Word listener) noexcept {
+    if (!socket::is_nonblocking(listener.socket()) || socket::readiness(listener.socket()) != 0) {
+        return false;
+    }
+    pollfd kernel{fd, POLLIN, 0};
+    const timespec zero{0, 0};
+    return !socket::is_both(listener.socket()) || sys::ppoll(&kernel, 1, &zero, nullptr) == 0;
+}
+
+int accept_any(int fd, sockaddr* address, socklen_t* length, int flags) {
+    const Word listener = fds.find(fd);
+    if (!listener.is_socket()) {
+        const int accepted = real.accept4(fd, address, length, flags);
+        if (accepted >= 0) {
+            release(fds.take(accepted), accepted);
+        }
+        return accepted;
+    }
+    if ((flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0) {
+        return answer(-EINVAL);
+    }
+    if (would_block(fd, listener)) {
+        return answer(-EAGAIN);
+    }
+    // The number first, as Linux does: without one the connection stays in the queue.
+    const long number = sys::socket(listener.is_v6() ? AF_INET6 : AF_INET, SOCK_STREAM | flags, 0);
+    if (number < 0) {
+        return answer(number);
+    }
+    const int made = static_cast<int>(number);
+    socket::Socket* accepted = nullptr;
+    const long result = socket::accept(listener.socket(), fd, &accepted, address, length);
+    if (accepted == nullptr) {
+        sys::close(made);
+        return result < 0 ? answer(result) : real.accept4(fd, address, length, flags);
+    }
+    socket::set_nonblocking(*accepted, (flags & SOCK_NONBLOCK) != 0);
+    Word before;
+    if (!fds.try_set(made, Word::of(*accepted, listener.flags()), before)) {
+        socket::release(*accepted, made);
+        sys::close(made);
+        return answer(-EMFILE);
+    }
+    release(before, made);
+    return made;
+}
+
+}  // namespace
+}  // namespace shunt::preload
+
+using namespace shunt::preload;
+namespace socket_layer = shunt::socket;
+
+#pragma GCC diagnostic ignored "-Wmissing-declarations"
+extern "C" {
+SHUNT_EXPORT int socket(int domain, int type, int protocol) noexcept {
+    const int fd = real.socket(domain, type, protocol);
+    if (active && fd >= 0) {
+        if (may_be_ours(domain, type, protocol)) {
+            fds.add_candidate(fd, (type & 0xf) == SOCK_STREAM, domain == AF_INET6);
+        } else {
+            release(fds.take(fd), fd);
+        }
+    }
+    return fd;
+}
+SHUNT_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
+    const Word word = fds.find(fd);
+    if (word.is_socket()) {
+        return answer(socket_layer::bind(word.socket(), address, length));
+    }
+    if (word.is_candidate() && address != nullptr && length >= sizeof(sa_family_t)) {
+        return answer(bind_candidate(fd, word, address, length));
+    }
+    return real.bind(fd, address, length);
+}
+SHUNT_EXPORT int listen(int fd, int backlog) noexcept {
+    const Word word = fds.find(fd);
+    if (word.is_socket()) {
+        return answer(listen_ours(fd, word, backlog));
+    }
+    return word.is_candidate() ? answer(listen_candidate(fd, word, backlog)) : real.listen(fd, backlog);
+}
+SHUNT_EXPORT int accept(int fd, sockaddr* address, socklen_t* length) {
+    return accept_any(fd, address, length, 0);
+}
+SHUNT_EXPORT int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
+    return accept_any(fd, address, length, flags);
+}
+SHUNT_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
+    return connect_any(fd, address, length);
+}
+SHUNT_EXPORT int __connect(int fd, const sockaddr* address, socklen_t length) {
+    return connect_any(fd, address, length);
+}
+SHUNT_EXPORT int shutdown(int fd, int how) noexcept {
+    const Word word = fds.find(fd);
+    if (!word.is_socket()) {
+        return real.shutdown(fd, how);
+    }
+    const long result = socket_layer::shutdown(word.socket(), how);
+    if (result == 0 && socket_layer::is_both(word.socket())) {
+        shunt::sys::call(SYS_shutdown, fd, how);
+    }
+    return answer(result);
+}
+SHUNT_EXPORT int getsockname(int fd, sockaddr* address, socklen_t* length) noexcept {
+    const Word word = fds.find(fd);
+    return word.is_socket() ? answer(socket_layer::local_name(word.socket(), address, length)) : real.getsockname(fd, address, length);
+}
+SHUNT_EXPORT int getpeername(int fd, sockaddr* address, socklen_t* length) noexcept {
+    const Word word = fds.find(fd);
+    return word.is_socket() ? answer(socket_layer::peer_name(word.socket(), address, length)) : real.getpeername(fd, address, length);
+}
+}
