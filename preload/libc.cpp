@@ -4,6 +4,8 @@
 #include <cstdarg>
 #include <dlfcn.h>
 
+#include <cstdarg>
+
 #include <type_traits>
 
 #include "preload/shim.hpp"

@@ -225,6 +225,7 @@ int accept_any(int fd, sockaddr* address, socklen_t* length, int flags) {
 
 using namespace shunt::preload;
 namespace socket_layer = shunt::socket;
+namespace sys = shunt::sys;
 
 #pragma GCC diagnostic ignored "-Wmissing-declarations"
 extern "C" {
