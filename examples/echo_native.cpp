@@ -91,6 +91,9 @@ bool serve(Client& client, bool& worked) {
                 return true;
             }
         }
+        if (!client.socket.has_something()) {
+            return true;
+        }
         auto received = client.socket.receive();
         if (!received) {
             return received.error().code == EAGAIN;
@@ -106,7 +109,7 @@ bool serve(Client& client, bool& worked) {
 }
 
 void serve(shunt::UdpSocket& udp, bool& worked) {
-    for (unsigned i = 0; i < reads_max; ++i) {
+    for (unsigned i = 0; i < reads_max && udp.has_something(); ++i) {
         const auto datagram = udp.receive();
         if (!datagram) {
             return;
@@ -133,15 +136,20 @@ void run(shunt::Stack& stack, shunt::TcpListener& listener, shunt::UdpSocket& ud
     std::vector<const shunt::Handle*> handles;
     const shunt::Session session(stack);
     while (is_stopped == 0) {
-        bool worked = false;
-        if (clients.size() < clients_max && stack.wait(shunt::at_once, listener)) {
+        bool worked = stack.poll();
+        if (listener.has_something() && clients.size() < clients_max) {
             if (auto accepted = listener.accept()) {
                 clients.push_back({std::move(*accepted), {}, 0});
                 worked = true;
             }
         }
-        serve(udp, worked);
-        std::erase_if(clients, [&worked](Client& client) { return !serve(client, worked); });
+        if (udp.has_something()) {
+            serve(udp, worked);
+        }
+        std::erase_if(clients, [&worked](Client& client) {
+            const bool has_work = !client.waiting.empty() || client.socket.has_something();
+            return has_work && !serve(client, worked);
+        });
         if (worked || settings.spin) {
             continue;
         }

@@ -134,12 +134,12 @@ public:
         const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(received - sent).count() / 2;
         half_ns_.push_back(static_cast<std::uint32_t>(std::min<std::int64_t>(ns, 0xffff'ffff)));
     }
-    // Gives up after many: the server is not there.
+    // Gives up after many: the server is not there. What the warm-up loses, while the path is being set up, does not count.
     void add_loss() {
-        ++sequence_;
-        if (++lost_ == 10 && half_ns_.empty()) {
+        if (++unanswered_ == 10 && half_ns_.empty()) {
             fail("receive", "no answer to ten datagrams; is the server running, and the address right?");
         }
+        lost_ += sequence_++ < settings_.warm_up ? 0 : 1;
     }
 
     // Prints; the program's exit status.
@@ -181,6 +181,7 @@ private:
     Settings settings_;
     std::vector<std::uint32_t> half_ns_;
     std::uint64_t sequence_ = 0;
+    std::uint64_t unanswered_ = 0;
     std::uint64_t lost_ = 0;
     Time first_{}, last_{};
 };

@@ -36,6 +36,9 @@ public:
     // profile says, then sleeps; a signal does not end it. Lets other threads in meanwhile, also in a Session.
     SHUNT_API bool wait(Instant deadline) const noexcept;
 
+    // What wait() would say at once, without polling. For a loop over many sockets: stack.poll(), then take from those that have something.
+    SHUNT_API bool has_something() const noexcept;
+
     // Our end; port 0 while unbound.
     SHUNT_API SocketAddress local_address() const noexcept;
 

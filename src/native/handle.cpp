@@ -9,7 +9,7 @@ bool is_opening(const tcp::Connection& c) noexcept {
 }
 
 // Is there something to take?
-bool has_something(const socket::Socket& socket) noexcept {
+bool has_input(const socket::Socket& socket) noexcept {
     if (const tcp::Connection* c = socket.connection) {
         if (socket.was_connecting && !is_opening(*c)) {
             return true;
@@ -38,7 +38,15 @@ bool Handle::wait(Instant deadline) const noexcept {
     }
     const Inside inside(*layer_);
     socket::Socket* const sockets[] = {socket_};
-    return wait_until(inside, sockets, deadline, [this] { return has_something(*socket_); });
+    return wait_until(inside, sockets, deadline, [this] { return has_input(*socket_); });
+}
+
+bool Handle::has_something() const noexcept {
+    if (socket_ == nullptr) {
+        return false;
+    }
+    const Inside inside(*layer_);
+    return has_input(*socket_);
 }
 
 SocketAddress Handle::local_address() const noexcept {
@@ -56,7 +64,7 @@ SocketAddress Handle::local_address() const noexcept {
 bool Stack::wait_for(std::span<socket::Socket* const> sockets, Instant deadline) noexcept {
     const Inside inside(*layer_);
     return wait_until(inside, sockets, deadline, [sockets] {
-        return std::ranges::any_of(sockets, [](const socket::Socket* socket) { return socket != nullptr && has_something(*socket); });
+        return std::ranges::any_of(sockets, [](const socket::Socket* socket) { return socket != nullptr && has_input(*socket); });
     });
 }
 

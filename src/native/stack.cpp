@@ -72,13 +72,13 @@ bool was_opened = false;
 }  // namespace
 
 std::expected<Stack, StartError> Stack::open(const Options& options) {
-    const std::scoped_lock lock(open_mutex);
-    if (was_opened) {
-        return std::unexpected(StartError{EBUSY, "a stack was opened before in this process, and a process can have one; pass that one on"});
-    }
     const auto config = read(options);
     if (!config) {
         return refuse(config.error());
+    }
+    const std::scoped_lock lock(open_mutex);
+    if (was_opened) {
+        return std::unexpected(StartError{EBUSY, "a stack was opened before in this process, and a process can have one; pass that one on"});
     }
     was_opened = true;
     socket::Runtime& runtime = socket::Runtime::instance();
