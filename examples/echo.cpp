@@ -28,7 +28,8 @@ struct Settings {
 };
 
 [[noreturn]] void fail(std::string_view what, std::string_view why) {
-    std::fprintf(stderr, "echo: %.*s: %.*s\n", static_cast<int>(what.size()), what.data(), static_cast<int>(why.size()), why.data());
+    std::fprintf(stderr, "echo: %.*s: %.*s\n", static_cast<int>(what.size()), what.data(), static_cast<int>(why.size()),
+                 why.data());
     std::exit(1);
 }
 
@@ -37,11 +38,12 @@ Settings read_settings(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
         const std::string_view option = argv[i];
         if (option == "--help") {
-            std::puts("echo: sends back what it gets, over TCP and UDP, until it is interrupted\n\n"
-                      "usage: echo [options]\n\n"
-                      "  --port N   (7000)\n"
-                      "  --spin     do not sleep: non-blocking calls in a loop\n"
-                      "  --help     this");
+            std::puts(
+                "echo: sends back what it gets, over TCP and UDP, until it is interrupted\n\n"
+                "usage: echo [options]\n\n"
+                "  --port N   (7000)\n"
+                "  --spin     do not sleep: non-blocking calls in a loop\n"
+                "  --help     this");
             std::exit(0);
         } else if (option == "--spin") {
             settings.spin = true;

@@ -1,5 +1,6 @@
-// echo_native: a TCP and UDP echo server on Shunt's library. What comes in is read in the packet it came in, and answered in a packet that
-// is claimed from the port. The port comes from the environment: SHUNT_LINK=memif:wire SHUNT_IP=10.0.0.2/24 echo_native
+// echo_native: a TCP and UDP echo server on Shunt's library. What comes in is read in the packet it came in, and answered in a
+// packet that is claimed from the port. The port comes from the environment: SHUNT_LINK=memif:wire SHUNT_IP=10.0.0.2/24
+// echo_native
 #include <shunt/shunt.hpp>
 
 #include <algorithm>
@@ -23,7 +24,8 @@ struct Settings {
 };
 
 [[noreturn]] void fail(std::string_view what, std::string_view why) {
-    std::fprintf(stderr, "echo_native: %.*s: %.*s\n", static_cast<int>(what.size()), what.data(), static_cast<int>(why.size()), why.data());
+    std::fprintf(stderr, "echo_native: %.*s: %.*s\n", static_cast<int>(what.size()), what.data(), static_cast<int>(why.size()),
+                 why.data());
     std::exit(1);
 }
 
@@ -32,12 +34,13 @@ Settings read_settings(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
         const std::string_view option = argv[i];
         if (option == "--help") {
-            std::puts("echo_native: sends back what it gets, over TCP and UDP, until it is interrupted\n\n"
-                      "usage: echo_native [options]\n\n"
-                      "  --port N   (7000)\n"
-                      "  --spin     do not sleep\n"
-                      "  --help     this\n\n"
-                      "The port and the address come from the environment: SHUNT_LINK, SHUNT_IP, ...");
+            std::puts(
+                "echo_native: sends back what it gets, over TCP and UDP, until it is interrupted\n\n"
+                "usage: echo_native [options]\n\n"
+                "  --port N   (7000)\n"
+                "  --spin     do not sleep\n"
+                "  --help     this\n\n"
+                "The port and the address come from the environment: SHUNT_LINK, SHUNT_IP, ...");
             std::exit(0);
         } else if (option == "--spin") {
             settings.spin = true;

@@ -1,5 +1,5 @@
-// latency: a ping-pong client over TCP or UDP, with plain sockets. It knows nothing of Shunt: run it on the kernel, or under `shunt`.
-// The other side is echo (or echo_native). It prints half round trips: percentiles, and messages a second.
+// latency: a ping-pong client over TCP or UDP, with plain sockets. It knows nothing of Shunt: run it on the kernel, or under
+// `shunt`. The other side is echo (or echo_native). It prints half round trips: percentiles, and messages a second.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <poll.h>

@@ -22,7 +22,7 @@ struct Settings {
     std::uint16_t port = 7000;
     bool udp = false;
     bool spin = false;
-    std::size_t size = 64;         // bytes
+    std::size_t size = 64;  // bytes
     std::uint64_t count = 100000;
     std::uint64_t warm_up = 10000;
     std::uint64_t timeout_s = 10;
@@ -30,7 +30,8 @@ struct Settings {
 };
 
 [[noreturn]] inline void fail(std::string_view what, std::string_view why) {
-    std::fprintf(stderr, "latency: %.*s: %.*s\n", static_cast<int>(what.size()), what.data(), static_cast<int>(why.size()), why.data());
+    std::fprintf(stderr, "latency: %.*s: %.*s\n", static_cast<int>(what.size()), what.data(), static_cast<int>(why.size()),
+                 why.data());
     std::exit(1);
 }
 
@@ -54,7 +55,8 @@ inline void print_help(const char* program) {
 inline std::uint64_t number(std::string_view option, const char* text, std::uint64_t least, std::uint64_t most) {
     std::uint64_t value = 0;
     const char* const end = text == nullptr ? nullptr : text + std::strlen(text);
-    const auto parsed = text == nullptr ? std::from_chars_result{nullptr, std::errc::invalid_argument} : std::from_chars(text, end, value);
+    const auto parsed =
+        text == nullptr ? std::from_chars_result{nullptr, std::errc::invalid_argument} : std::from_chars(text, end, value);
     if (parsed.ec != std::errc() || parsed.ptr != end || value < least || value > most) {
         fail(option, "give a number of " + std::to_string(least) + " to " + std::to_string(most));
     }
@@ -139,7 +141,7 @@ public:
         if (++unanswered_ == 10 && half_ns_.empty()) {
             fail("receive", "no answer to ten datagrams; is the server running, and the address right?");
         }
-        lost_ += sequence_++ < settings_.warm_up ? 0 : 1;
+        lost_ += sequence_++ < settings_.warm_up ? 0U : 1U;
     }
 
     // Prints; the program's exit status.
@@ -150,15 +152,18 @@ public:
         }
         const double seconds = std::chrono::duration<double>(last_ - first_).count();
         const double rate = seconds > 0 ? static_cast<double>(half_ns_.size()) / seconds : 0;
-        constexpr std::pair<const char*, double> points[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}, {"p99.99", 0.9999}, {"max", 1.0}};
+        constexpr std::pair<const char*, double> points[] = {{"p50", 0.5},     {"p90", 0.9},       {"p99", 0.99},
+                                                             {"p99.9", 0.999}, {"p99.99", 0.9999}, {"max", 1.0}};
         if (settings_.json) {
-            std::printf("{\"protocol\": \"%s\", \"size\": %zu, \"count\": %zu, \"lost\": %llu", name(), settings_.size, half_ns_.size(), lost());
+            std::printf("{\"protocol\": \"%s\", \"size\": %zu, \"count\": %zu, \"lost\": %llu", name(), settings_.size,
+                        half_ns_.size(), lost());
             for (const auto& [label, share] : points) {
                 std::printf(", \"%s\": %u", label, at(share));
             }
             std::printf(", \"messages_per_second\": %.0f}\n", rate);
         } else {
-            std::printf("%s, %zu bytes, %zu messages, half round trip in microseconds\n", name(), settings_.size, half_ns_.size());
+            std::printf("%s, %zu bytes, %zu messages, half round trip in microseconds\n", name(), settings_.size,
+                        half_ns_.size());
             for (const auto& [label, share] : points) {
                 std::printf("  %-7s %9.3f\n", label, at(share) / 1000.0);
             }

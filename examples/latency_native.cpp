@@ -1,5 +1,5 @@
-// latency_native: a ping-pong client over TCP or UDP on Shunt's library: messages are built in packets and read in packets, no copy.
-// The port comes from the environment: SHUNT_LINK=memif:wire SHUNT_IP=10.0.0.1/24 latency_native 10.0.0.2
+// latency_native: a ping-pong client over TCP or UDP on Shunt's library: messages are built in packets and read in packets, no
+// copy. The port comes from the environment: SHUNT_LINK=memif:wire SHUNT_IP=10.0.0.1/24 latency_native 10.0.0.2
 #include <shunt/shunt.hpp>
 
 #include <optional>
@@ -80,7 +80,8 @@ bool receive_stream(shunt::Stack& stack, shunt::TcpSocket& socket, const Setting
     return true;
 }
 
-bool receive_datagram(shunt::Stack& stack, shunt::UdpSocket& socket, const Settings& settings, std::uint64_t sequence, Patience& patience) {
+bool receive_datagram(shunt::Stack& stack, shunt::UdpSocket& socket, const Settings& settings, std::uint64_t sequence,
+                      Patience& patience) {
     while (true) {
         const auto datagram = socket.receive();
         if (datagram && is_answer(datagram->payload.bytes(), sequence)) {
@@ -104,7 +105,8 @@ int measure_tcp(shunt::Stack& stack, shunt::SocketAddress to, const Settings& se
         fail_with("connect", socket.error());
     }
     if (const auto open = socket->wait_connected(stack.now() + std::chrono::seconds(settings.timeout_s)); !open) {
-        fail("connect", open.error().code == EAGAIN ? "no answer in time; is the server running, and the address right?" : open.error().message());
+        fail("connect", open.error().code == EAGAIN ? "no answer in time; is the server running, and the address right?"
+                                                    : open.error().message());
     }
     Meter meter(settings);
     std::optional<shunt::Session> session(std::in_place, stack);
@@ -137,7 +139,8 @@ int measure_udp(shunt::Stack& stack, shunt::SocketAddress to, const Settings& se
     while (meter.has_more()) {
         const Time start = Clock::now();
         Patience patience(start + meter.patience());
-        if (send_message(*socket, settings, meter.sequence(), patience) && receive_datagram(stack, *socket, settings, meter.sequence(), patience)) {
+        if (send_message(*socket, settings, meter.sequence(), patience) &&
+            receive_datagram(stack, *socket, settings, meter.sequence(), patience)) {
             meter.add(start, Clock::now());
         } else {
             meter.add_loss();

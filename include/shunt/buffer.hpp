@@ -5,9 +5,9 @@
 //     std::ranges::copy(received->bytes(), sending->bytes().begin());
 //     socket.commit(std::move(*sending), received->size());
 //
-// Both are packets of a common, fixed pool: a program that keeps many of them starves its own receiving. Give them back soon, in any
-// order, from any thread (each takes the stack's lock for that, unless the thread has a Session). A buffer may outlive its socket, not
-// the process's stack. Moving one is free and leaves an empty one behind.
+// Both are packets of a common, fixed pool: a program that keeps many of them starves its own receiving. Give them back soon, in
+// any order, from any thread (each takes the stack's lock for that, unless the thread has a Session). A buffer may outlive its
+// socket, not the process's stack. Moving one is free and leaves an empty one behind.
 #pragma once
 
 #include <cstddef>
@@ -30,8 +30,12 @@ class ReceivedBuffer {
 public:
     ReceivedBuffer() noexcept = default;
     ReceivedBuffer(ReceivedBuffer&& other) noexcept
-        : layer_(other.layer_), packet_(std::exchange(other.packet_, nullptr)), data_(other.data_),
-          run_bytes_(std::exchange(other.run_bytes_, 0U)), bytes_(std::exchange(other.bytes_, 0U)), run_(other.run_) {}
+        : layer_(other.layer_),
+          packet_(std::exchange(other.packet_, nullptr)),
+          data_(other.data_),
+          run_bytes_(std::exchange(other.run_bytes_, 0U)),
+          bytes_(std::exchange(other.bytes_, 0U)),
+          run_(other.run_) {}
     ReceivedBuffer& operator=(ReceivedBuffer&& other) noexcept {
         if (this != &other) {
             release();
@@ -65,7 +69,8 @@ public:
 
 private:
     friend struct Access;
-    ReceivedBuffer(socket::Layer* layer, void* packet, const std::byte* data, std::uint32_t run_bytes, std::uint32_t bytes) noexcept
+    ReceivedBuffer(socket::Layer* layer, void* packet, const std::byte* data, std::uint32_t run_bytes,
+                   std::uint32_t bytes) noexcept
         : layer_(layer), packet_(packet), data_(data), run_bytes_(run_bytes), bytes_(bytes) {}
     SHUNT_API void give_back() noexcept;
 
@@ -82,7 +87,10 @@ class SendBuffer {
 public:
     SendBuffer() noexcept = default;
     SendBuffer(SendBuffer&& other) noexcept
-        : layer_(other.layer_), packet_(std::exchange(other.packet_, nullptr)), data_(other.data_), bytes_(std::exchange(other.bytes_, 0U)) {}
+        : layer_(other.layer_),
+          packet_(std::exchange(other.packet_, nullptr)),
+          data_(other.data_),
+          bytes_(std::exchange(other.bytes_, 0U)) {}
     SendBuffer& operator=(SendBuffer&& other) noexcept {
         if (this != &other) {
             release();

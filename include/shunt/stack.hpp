@@ -12,9 +12,9 @@
 //         if (auto datagram = socket->receive()) { ... }  // polls the NIC when nothing waits
 //     }
 //
-// Threads: every call of the library takes the stack's lock itself, so any thread may call anything; a handle itself is used by one
-// thread at a time. Not for signal handlers. One stack a process; its keeper thread sends ACKs and retransmissions while the program
-// does not call.
+// Threads: every call of the library takes the stack's lock itself, so any thread may call anything; a handle itself is used by
+// one thread at a time. Not for signal handlers. One stack a process; its keeper thread sends ACKs and retransmissions while the
+// program does not call.
 #pragma once
 
 #include <array>
@@ -36,19 +36,20 @@ public:
     // How to wait: spin; spin a little, then sleep; sleep.
     enum class Profile { latency, balanced, throughput };
 
-    // What is left empty here comes from the environment (SHUNT_LINK, SHUNT_IP, ... as under the launcher), then from the defaults.
+    // What is left empty here comes from the environment (SHUNT_LINK, SHUNT_IP, ... as under the launcher), then from the
+    // defaults.
     struct Options {
         std::vector<std::string> links;      // as --link: "memif:wire", "pci:0000:03:02.0", ...
         std::vector<std::string> addresses;  // as --ip: "10.0.0.1/24"; the n-th belongs to the n-th link
         std::string gateway;                 // as --gateway: "10.0.0.254"
         std::optional<Profile> profile;
-        std::vector<std::string> more;       // any other option of docs/options.md, as "name=value": "packets=65536"
+        std::vector<std::string> more;  // any other option of docs/options.md, as "name=value": "packets=65536"
         bool use_environment = true;
     };
 
-    // Starts DPDK and the port, or says in one line why not and what to do: EINVAL (an option), EBUSY (a stack was opened before in this
-    // process), ENODEV and others (the port). Blocks for some 0.2 s, and once: it cannot be repeated in this process, whatever came of it,
-    // unless an option was wrong.
+    // Starts DPDK and the port, or says in one line why not and what to do: EINVAL (an option), EBUSY (a stack was opened before
+    // in this process), ENODEV and others (the port). Blocks for some 0.2 s, and once: it cannot be repeated in this process,
+    // whatever came of it, unless an option was wrong.
     SHUNT_API static std::expected<Stack, StartError> open(const Options& options);
     // All from the environment.
     static std::expected<Stack, StartError> open_from_environment() { return open(Options()); }
@@ -58,14 +59,13 @@ public:
     // Waits up to 3 s until the peers have what closed sockets had sent. Close the sockets first; do not hold a Session.
     SHUNT_API ~Stack();
 
-    // One round of work: takes frames from the ports, runs timers, sends. True when a frame came or a timer was due. Does not block
-    // beyond the lock.
+    // One round of work: takes frames from the ports, runs timers, sends. True when a frame came or a timer was due. Does not
+    // block beyond the lock.
     SHUNT_API bool poll() noexcept;
     // Until a frame has come (for whichever socket) or the deadline; true for a frame. Spins or sleeps as the profile says.
     SHUNT_API bool wait(Instant deadline) noexcept;
     // Until one of the handles has something to take (see Handle::wait), or the deadline.
-    template <class... Handles>
-        requires(sizeof...(Handles) > 0 && (std::derived_from<Handles, Handle> && ...))
+    template <std::derived_from<Handle>... Handles>
     bool wait(Instant deadline, const Handles&... handles) noexcept {
         const std::array<socket::Socket*, sizeof...(Handles)> all{socket_of(handles)...};
         return wait_for(all, deadline);
@@ -93,10 +93,10 @@ private:
     socket::Layer* layer_ = nullptr;
 };
 
-// The stack's lock, kept by this thread from construction to destruction: calls of this thread inside need not take it. For a loop that
-// receives and sends on one core. Others (threads, the keeper) get their turn in poll(), in a receive that finds nothing, and in wait;
-// so a Session must not be kept while the thread does something long. Ends in the thread that began it. A Session in a Session does
-// nothing.
+// The stack's lock, kept by this thread from construction to destruction: calls of this thread inside need not take it. For a
+// loop that receives and sends on one core. Others (threads, the keeper) get their turn in poll(), in a receive that finds
+// nothing, and in wait; so a Session must not be kept while the thread does something long. Ends in the thread that began it. A
+// Session in a Session does nothing.
 class Session {
 public:
     SHUNT_API explicit Session(Stack& stack) noexcept;

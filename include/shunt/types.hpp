@@ -59,8 +59,8 @@ using Instant = Clock::time_point;
 inline constexpr Instant forever = Instant::max();  // a deadline that never comes
 inline constexpr Instant at_once = Instant{};       // a deadline that has passed: look, do not wait
 
-// Does this send end a batch? yes: more follows at once, so a partial TCP segment (or the frame) may be held back until the next send
-// with More::no, or the next poll for UDP.
+// Does this send end a batch? yes: more follows at once, so a partial TCP segment (or the frame) may be held back until the next
+// send with More::no, or the next poll for UDP.
 enum class More : bool { no, yes };
 
 }  // namespace shunt::inline v0

@@ -1,8 +1,9 @@
-// What the library's own sources share: the lock of a call, and the way into handles. Include it before anything of include/shunt/: below
-// this line shunt::Stack is two classes, the stack itself (CoreStack here) and the program's hold on it.
+// What the library's own sources share: the lock of a call, and the way into handles. Include it before anything of
+// include/shunt/: below this line shunt::Stack is two classes, the stack itself (CoreStack here) and the program's hold on it.
 //
-// A native handle owns a description (socket::Socket) as a descriptor of the shim does. The transports' `owner` then means the same
-// everywhere, so waiting, waking and closing are the socket layer's own; the data path touches no more of it than one pointer.
+// A native handle owns a description (socket::Socket) as a descriptor of the shim does. The transports' `owner` then means the
+// same everywhere, so waiting, waking and closing are the socket layer's own; the data path touches no more of it than one
+// pointer.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +20,7 @@
 namespace shunt {
 using CoreStack = Stack;
 using CoreError = Error;
-}
+}  // namespace shunt
 
 #include "shunt/shunt.hpp"
 
@@ -72,10 +73,18 @@ private:
     alignas(socket::Guard) std::byte place_[sizeof(socket::Guard)];
 };
 
-inline Instant to_instant(Time at) noexcept { return Instant(at.time_since_epoch()); }
-inline Time to_time(Instant at) noexcept { return at == forever ? never : Time(at.time_since_epoch()); }
-inline std::unexpected<Error> failure(int code) noexcept { return std::unexpected(Error{code}); }
-inline std::unexpected<Error> failure(Errno code) noexcept { return std::unexpected(Error{code_of(code)}); }
+inline Instant to_instant(Time at) noexcept {
+    return Instant(at.time_since_epoch());
+}
+inline Time to_time(Instant at) noexcept {
+    return at == forever ? never : Time(at.time_since_epoch());
+}
+inline std::unexpected<Error> failure(int code) noexcept {
+    return std::unexpected(Error{code});
+}
+inline std::unexpected<Error> failure(Errno code) noexcept {
+    return std::unexpected(Error{code_of(code)});
+}
 
 // The one friend of the public classes.
 struct Access {

@@ -14,7 +14,8 @@ bool has_input(const socket::Socket& socket) noexcept {
         if (socket.was_connecting && !is_opening(*c)) {
             return true;
         }
-        return c->rcv_queued != 0 || c->fin_received || c->rcv_shut || c->error != 0 || c->state == tcp::State::closed || c->state == tcp::State::time_wait;
+        return c->rcv_queued != 0 || c->fin_received || c->rcv_shut || c->error != 0 || c->state == tcp::State::closed ||
+               c->state == tcp::State::time_wait;
     }
     if (socket.listener != nullptr) {
         return socket.listener->accept_head != nullptr;

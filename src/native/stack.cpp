@@ -78,7 +78,8 @@ std::expected<Stack, StartError> Stack::open(const Options& options) {
     }
     const std::scoped_lock lock(open_mutex);
     if (was_opened) {
-        return std::unexpected(StartError{EBUSY, "a stack was opened before in this process, and a process can have one; pass that one on"});
+        return std::unexpected(
+            StartError{EBUSY, "a stack was opened before in this process, and a process can have one; pass that one on"});
     }
     was_opened = true;
     socket::Runtime& runtime = socket::Runtime::instance();

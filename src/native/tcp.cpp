@@ -115,7 +115,8 @@ bool TcpSocket::is_connected() const noexcept {
 }
 
 SocketAddress TcpSocket::peer_address() const noexcept {
-    return socket_ == nullptr ? SocketAddress{} : SocketAddress{socket_->connection->remote_address, socket_->connection->remote_port};
+    return socket_ == nullptr ? SocketAddress{}
+                              : SocketAddress{socket_->connection->remote_address, socket_->connection->remote_port};
 }
 
 Expected<ReceivedBuffer> TcpSocket::receive() noexcept {
@@ -229,7 +230,8 @@ bool TcpSocket::wait_writable(Instant deadline) const noexcept {
     const tcp::Connection& c = *socket_->connection;
     tcp::Tcp& tcp = inside.tcp();
     socket::Socket* const sockets[] = {socket_};
-    return wait_until(inside, sockets, deadline, [&c, &tcp] { return !is_opening(c) && (c.error != 0 || !c.can_send() || tcp.send_room(c) >= c.mss); });
+    return wait_until(inside, sockets, deadline,
+                      [&c, &tcp] { return !is_opening(c) && (c.error != 0 || !c.can_send() || tcp.send_room(c) >= c.mss); });
 }
 
 std::size_t TcpSocket::unacknowledged() const noexcept {
@@ -299,7 +301,8 @@ Expected<TcpListener> TcpListener::listen(Stack& stack, SocketAddress at, const 
     socket->options.reuse_address = options.reuse_address;
     socket->reuse_port = options.reuse_port;
     const auto most = static_cast<std::uint32_t>(inside.stack().tunables().somaxconn);
-    const auto listener = inside.tcp().listen(at.ipv4, at.port, std::min(options.backlog, most), socket->options, options.reuse_port);
+    const auto listener =
+        inside.tcp().listen(at.ipv4, at.port, std::min(options.backlog, most), socket->options, options.reuse_port);
     if (!listener) {
         inside.layer().sockets.destroy(socket);
         return failure(listener.error());

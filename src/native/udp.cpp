@@ -30,7 +30,8 @@ void leave(const Inside& inside, More more, Time now) noexcept {
     }
 }
 
-Expected<void> send_packet(const Inside& inside, UdpEndpoint& endpoint, SendBuffer&& buffer, std::size_t bytes, const UdpDestination* to, More more) noexcept {
+Expected<void> send_packet(const Inside& inside, UdpEndpoint& endpoint, SendBuffer&& buffer, std::size_t bytes,
+                           const UdpDestination* to, More more) noexcept {
     SendBuffer taken = std::move(buffer);
     const int error = std::exchange(endpoint.error, 0);
     Packet* packet = error == 0 ? Access::take(taken, bytes) : nullptr;
@@ -44,7 +45,8 @@ Expected<void> send_packet(const Inside& inside, UdpEndpoint& endpoint, SendBuff
     return sent ? Expected<void>() : Expected<void>(failure(sent.error()));
 }
 
-Expected<void> send_bytes(const Inside& inside, UdpEndpoint& endpoint, std::span<const std::byte> data, const UdpDestination* to, More more) noexcept {
+Expected<void> send_bytes(const Inside& inside, UdpEndpoint& endpoint, std::span<const std::byte> data, const UdpDestination* to,
+                          More more) noexcept {
     if (endpoint.error != 0) [[unlikely]] {
         return failure(std::exchange(endpoint.error, 0));
     }
@@ -116,7 +118,9 @@ Expected<Datagram> UdpSocket::receive() noexcept {
         return failure(error);
     }
     const PacketMeta& meta = packet->meta();
-    return Datagram{Access::received(inside.layer(), *packet), source_of(*packet), {meta.local_address, socket_->udp->local_port},
+    return Datagram{Access::received(inside.layer(), *packet),
+                    source_of(*packet),
+                    {meta.local_address, socket_->udp->local_port},
                     Instant(std::chrono::nanoseconds(meta.stamp_ns))};
 }
 

@@ -53,6 +53,7 @@ public:
         pmd::borrow_lcore(lcore_);
     }
     void unlock() noexcept { lock_.unlock(); }
+    bool is_locked() const noexcept { return lock_.holder() != 0; }  // by somebody, a moment ago
     bool is_wanted() const noexcept { return lock_.is_wanted(); }
 
     // ---- with the lock held

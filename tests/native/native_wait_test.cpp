@@ -19,9 +19,7 @@ TEST_F(Native, CallsInASessionNeedNoLockOfTheirOwn) {
 TEST_F(Native, ASessionThatPollsLetsOtherThreadsIn) {
     open_pair();
     std::atomic<bool> has_sent = false;
-    std::thread other([&] {
-        has_sent = client.send(pattern(10)).has_value();
-    });
+    std::thread other([&] { has_sent = client.send(pattern(10)).has_value(); });
     {
         const Session session(stack);
         const Instant deadline = soon();

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <shunt/shunt.hpp>
 #include <unistd.h>
+#include <shunt/shunt.hpp>
 
 #include <algorithm>
 #include <string>
