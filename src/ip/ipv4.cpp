@@ -138,7 +138,7 @@ Ipv4Verdict Ipv4::input(Packet*& packet, Time now) noexcept {
         packet->trim_back(packet->size() - total);
     }
     if (header->is_fragment()) {
-        packet = fragments_ == nullptr ? (packet->free(), nullptr) : pmd::reassemble(*fragments_, packet, now);
+        packet = reassemble(packet, now);
         if (packet == nullptr) {
             verdict.kind = Ipv4Verdict::Kind::consumed;
             return verdict;
@@ -148,6 +148,31 @@ Ipv4Verdict Ipv4::input(Packet*& packet, Time now) noexcept {
     verdict.kind = kind_of(header->protocol);
     packet->trim_front(header->header_bytes());
     return verdict;
+}
+
+// Null: kept until the rest comes, or thrown away.
+Packet* Ipv4::reassemble(Packet* packet, Time now) noexcept {
+    if (fragments_ == nullptr) {
+        counters_->count(DropReason::ip_fragment_failed);
+        packet->free();
+        return nullptr;
+    }
+    packet = pmd::reassemble(*fragments_, packet, now);
+    count_failed_fragments();
+    return packet;
+}
+
+void Ipv4::expire_fragments(Time now) noexcept {
+    if (fragments_ != nullptr) {
+        pmd::expire(*fragments_, now);
+        count_failed_fragments();
+    }
+}
+
+void Ipv4::count_failed_fragments() noexcept {
+    for (const std::uint64_t failed = pmd::fragments_failed(*fragments_); fragments_counted_ < failed; ++fragments_counted_) {
+        counters_->count(DropReason::ip_fragment_failed);
+    }
 }
 
 void Ipv4::write_header(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment) noexcept {

@@ -100,6 +100,9 @@ public:
     Packet* take_looped() noexcept;
     bool has_looped() const noexcept { return !looped_.is_empty(); }
 
+    // Gives up datagrams whose other fragments have not come.
+    void expire_fragments(Time now) noexcept;
+
     void flush(Time now) noexcept {
         for (Link* link : links()) {
             link->flush(now);
@@ -110,6 +113,8 @@ public:
 
 private:
     void write_header(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment) noexcept;
+    Packet* reassemble(Packet* packet, Time now) noexcept;
+    void count_failed_fragments() noexcept;
     void hand_over(Packet* packet, const Path& path, Time now) noexcept;
     void loop_back(Packet* packet, const Path& path) noexcept;
     const Ipv4Address* on_link(std::uint32_t destination) const noexcept;
@@ -127,6 +132,7 @@ private:
     PacketQueue looped_;
     Counters* counters_;
     pmd::Fragments* fragments_;
+    std::uint64_t fragments_counted_ = 0;
 };
 
 }  // namespace shunt

@@ -206,6 +206,15 @@ void Link::on_link_up(Time now) noexcept {
     }
 }
 
+void Link::free_packets() noexcept {
+    for (Neighbour& entry : neighbours_) {
+        entry.pending.clear();
+    }
+    while (outbox_count_ != 0) {
+        outbox_[--outbox_count_]->free();
+    }
+}
+
 void Link::doubt(Neighbour& neighbour, Time now) noexcept {
     if (neighbour.state == Neighbour::State::reachable && neighbour.confirmed + reachable_time < never && now - neighbour.confirmed > retry_time) {
         neighbour.confirmed = now - reachable_time;

@@ -90,6 +90,7 @@ public:
     // A MAC of a neighbour's may have changed or vanished: a transport that gets no answers asks again (RFC 1122, 2.3.2.1 (4)).
     void doubt(Neighbour& neighbour, Time now) noexcept;
 
+    void free_packets() noexcept;  // for the stack's end
     std::span<const Neighbour> neighbours() const noexcept { return neighbours_; }
 
     pmd::Port port;

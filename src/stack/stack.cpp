@@ -72,6 +72,14 @@ Outcome<Stack*> Stack::create(const StackOptions& options, Time now) {
 }
 
 void Stack::destroy(Stack* stack) noexcept {
+    stack->tcp_.free_packets();
+    stack->udp_.free_packets();
+    while (Packet* packet = stack->ipv4_.take_looped()) {
+        packet->free();
+    }
+    for (Link* link : stack->links()) {
+        link->free_packets();
+    }
     if (stack->fragments_ != nullptr) {
         pmd::destroy_fragments(stack->fragments_);
     }
@@ -215,6 +223,7 @@ void Stack::keep_house(Time now) noexcept {
             link->on_timer(now, failed);
         }
     }
+    ipv4_.expire_fragments(now);
     while (!failed.is_empty()) {
         Packet* packet = failed.pop_front();
         if (const auto error = Icmp::host_unreachable(*packet)) {

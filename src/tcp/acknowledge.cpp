@@ -21,7 +21,9 @@ void Tcp::acknowledge(Connection& c, const Segment& seg, Time now) noexcept {
         }
         on_tail_loss_ack(c, seg, acked != 0 || sacked != 0);
         after_ack(c, seg, acked, static_cast<std::uint32_t>(c.delivered - delivered_before), is_duplicate, now);
-        set_retransmit(c, now);
+        if (acked != 0 || sacked != 0 || c.retransmit_at == never) {  // an ACK without news does not put the time-out off (RFC 6298, 5.3)
+            set_retransmit(c, now);
+        }
     }
 }
 

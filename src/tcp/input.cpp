@@ -161,11 +161,9 @@ void Tcp::segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now)
         packet->free();
         return;
     }
-    process_data(c, seg, packet, now);
-    if (c.state == State::closed) {
-        return;  // answered data after close by RST
+    if (process_data(c, seg, packet, now)) {
+        process_close_states(c, now);
     }
-    process_close_states(c, now);
 }
 
 void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept {
@@ -334,65 +332,70 @@ bool Tcp::check_ack(Connection& c, const Segment& seg, Time now) noexcept {
     return true;
 }
 
-void Tcp::process_data(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept {
-    const bool fin = seg.has(flag::fin);
-    if (seg.len == 0 && !fin) {
+// RFC 9293, 3.10.7.4, seventh. False: the connection is gone, data after close were answered by RST.
+bool Tcp::process_data(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept {
+    if (seg.len == 0 && !seg.has(flag::fin)) {
         packet->free();
-        return;
+        return true;
     }
     const bool may_receive = c.can_receive_data() && !c.fin_received;
     if (seg.len != 0 && may_receive && c.owner == nullptr && !c.in_accept_queue && c.listener == nullptr && seg.end() > c.rcv_nxt) {
         drop(packet, DropReason::tcp_after_close);  // RFC 9293, 3.6.1: data that nobody will read
         send_reset(c, now);
         finish(c, 0);
-        return;
+        return false;
     }
     if (!may_receive) {
         packet->free();
         c.ack_now = true;
-        return;
+        return true;
     }
-    // Cut to the window.
     Seq seq = seg.seq;
-    bool with_fin = fin;
+    bool with_fin = seg.has(flag::fin);
+    if (const auto reason = cut_to_window(c, seg, *packet, seq, with_fin)) {
+        drop(packet, *reason);
+        c.ack_now = true;
+    } else if (seq != c.rcv_nxt) {
+        queue_out_of_order(c, packet, seq, packet->size(), with_fin);
+        c.ack_now = true;
+    } else {
+        take_in_order(c, packet, with_fin, now);
+    }
+    return true;
+}
+
+// Leaves in the packet what is new and within the window, and says where that starts. A reason: nothing is left.
+std::optional<DropReason> Tcp::cut_to_window(Connection& c, const Segment& seg, Packet& packet, Seq& seq, bool& with_fin) noexcept {
     if (seq < c.rcv_nxt) {
         note_duplicate(c, seg);
-        const std::uint32_t old = std::min(c.rcv_nxt - seq, packet->size());
-        packet->skip_front(old);
+        const std::uint32_t old = std::min(c.rcv_nxt - seq, packet.size());
+        packet.skip_front(old);
         seq += old;
         if (seq != c.rcv_nxt) {  // all of it, FIN included, came before
-            drop(packet, DropReason::tcp_duplicate);
-            c.ack_now = true;
-            return;
+            return DropReason::tcp_duplicate;
         }
     }
     const Seq edge = later(c.rcv_adv, c.rcv_nxt);
-    if (seq + packet->size() > edge) {
-        const std::uint32_t beyond = std::min(seq + packet->size() - edge, packet->size());
-        packet->trim_back(beyond);
+    if (seq + packet.size() > edge) {
+        packet.trim_back(std::min(seq + packet.size() - edge, packet.size()));
         with_fin = false;
         c.ack_now = true;
     }
-    const std::uint32_t len = packet->size();
-    if (len == 0 && !with_fin) {
-        drop(packet, seg.end() <= c.rcv_nxt ? DropReason::tcp_duplicate : DropReason::tcp_out_of_window);
-        c.ack_now = true;
-        return;
+    if (packet.size() == 0 && !with_fin) {
+        return seg.end() <= c.rcv_nxt ? DropReason::tcp_duplicate : DropReason::tcp_out_of_window;
     }
-    if (seq != c.rcv_nxt) {
-        queue_out_of_order(c, packet, seq, len, with_fin);
-        c.ack_now = true;
-        return;
-    }
-    if (len != 0) {
+    return std::nullopt;
+}
+
+void Tcp::take_in_order(Connection& c, Packet* packet, bool with_fin, Time now) noexcept {
+    if (packet->size() != 0) {
         deliver(c, packet, now);
     } else {
         packet->free();
     }
-    const bool filled_hole = !c.ooo_queue.is_empty();
     if (with_fin) {
         process_fin(c, now);
-    } else if (filled_hole) {
+    } else if (!c.ooo_queue.is_empty()) {
         take_contiguous(c, now);
         c.ack_now = true;  // RFC 5681, 4.2
     } else {

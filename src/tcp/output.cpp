@@ -302,19 +302,21 @@ Packet* Tcp::split(Connection& c, Packet& packet, std::uint32_t first_bytes) noe
     return rest;
 }
 
-void Tcp::queue_fin(Connection& c) noexcept {
+// False: there was no packet for it, and the connection is over, perhaps gone.
+bool Tcp::queue_fin(Connection& c) noexcept {
     Packet* packet = c.send_head != nullptr ? c.snd_queue.back() : nullptr;
     if (packet == nullptr) {
         packet = claim(c);
         if (packet == nullptr) {
             finish(c, ENOBUFS);
-            return;
+            return false;
         }
         append(c, packet);
     }
     packet->meta().flags |= segment_flag::fin;
     c.write_seq += 1;
     c.fin_queued = true;
+    return true;
 }
 
 bool Connection::is_valid() const noexcept {

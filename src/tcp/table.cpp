@@ -216,6 +216,19 @@ Result<std::uint16_t> Tcp::pick_port(std::uint32_t local, std::uint32_t remote, 
     return fail(EADDRNOTAVAIL);
 }
 
+void Tcp::free_packets() noexcept {
+    for (std::uint32_t i = 0; i <= bucket_mask_; ++i) {
+        for (Connection* c = buckets_[i]; c != nullptr; c = c->hash_next) {
+            drop_buffers(*c);
+        }
+    }
+    for_each_listener([this](const Listener& listener) {
+        for (Connection* c = listener.accept_head; c != nullptr; c = c->list_next) {
+            drop_buffers(*c);
+        }
+    });
+}
+
 std::uint32_t Tcp::orphans_with_data() const noexcept {
     std::uint32_t count = 0;
     for_each_connection([&](const Connection& c) {

@@ -84,6 +84,8 @@ public:
     std::uint32_t connections_used() const noexcept { return connections_.used(); }
     std::uint32_t listeners_used() const noexcept { return listeners_.used(); }
     std::uint32_t time_wait_count() const noexcept { return time_wait_count_; }
+    // Frees the packets of all connections that are in the table or in an accept queue; for the stack's end.
+    void free_packets() noexcept;
     std::uint32_t orphans_with_data() const noexcept;  // released, but not all they wrote is acknowledged
     void set_memory_pressure(bool on) noexcept { memory_pressure_ = on; }
     template <class F>
@@ -134,7 +136,9 @@ private:
     void note_duplicate(Connection& c, const Segment& seg) noexcept;
     void check_reset(Connection& c, const Segment& seg, Time now) noexcept;
     bool check_ack(Connection& c, const Segment& seg, Time now) noexcept;
-    void process_data(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
+    bool process_data(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
+    std::optional<DropReason> cut_to_window(Connection& c, const Segment& seg, Packet& packet, Seq& seq, bool& with_fin) noexcept;
+    void take_in_order(Connection& c, Packet* packet, bool with_fin, Time now) noexcept;
     void process_fin(Connection& c, Time now) noexcept;
     void process_close_states(Connection& c, Time now) noexcept;
     void in_time_wait(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
@@ -196,7 +200,7 @@ private:
     void write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept;
     void finish_checksum(Packet& packet, const Path& path) noexcept;
     Packet* split(Connection& c, Packet& packet, std::uint32_t first_bytes) noexcept;
-    void queue_fin(Connection& c) noexcept;
+    bool queue_fin(Connection& c) noexcept;
     void append(Connection& c, Packet* packet) noexcept;
     std::uint32_t timestamp_now(const Connection& c, Time now) const noexcept {
         return static_cast<std::uint32_t>(count_ms(now.time_since_epoch())) + c.ts_offset;

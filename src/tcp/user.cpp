@@ -267,9 +267,10 @@ void Tcp::shutdown_send(Connection& c, Time now) noexcept {
         default:
             return;
     }
-    queue_fin(c);
-    note(c, ready::output);
-    output(c, now);
+    if (queue_fin(c)) {
+        note(c, ready::output);
+        output(c, now);
+    }
 }
 
 void Tcp::shutdown_receive(Connection& c) noexcept {

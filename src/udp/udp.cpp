@@ -83,6 +83,14 @@ void Udp::close(UdpEndpoint& endpoint) noexcept {
     endpoints_.destroy(&endpoint);
 }
 
+void Udp::free_packets() noexcept {
+    for (std::uint32_t port = 0; port < ports; ++port) {
+        for (UdpEndpoint* endpoint = by_port_[port]; endpoint != nullptr; endpoint = endpoint->next) {
+            endpoint->rcv_queue.clear();
+        }
+    }
+}
+
 void Udp::unlink(UdpEndpoint& endpoint) noexcept {
     if (!endpoint.is_bound) {
         return;

@@ -67,6 +67,7 @@ public:
     void input(Packet* packet, const Ipv4Verdict& ip, Time now, bool& no_socket) noexcept;
     void icmp_error(std::uint32_t source, std::uint16_t source_port, std::uint32_t destination, std::uint16_t destination_port, int error, bool is_hard) noexcept;
 
+    void free_packets() noexcept;  // for the stack's end
     std::uint32_t endpoints_used() const noexcept { return endpoints_.used(); }
     void set_memory_pressure(bool on) noexcept { memory_pressure_ = on; }
     template <class F>
