@@ -35,6 +35,11 @@ bool has_good_checksum(const Packet& packet, const Ipv4Verdict& ip) noexcept {
     return sum.is_good();
 }
 
+// Both opened at once, and both answered the other's SYN: its SYN-ACK counts as the ACK it carries (RFC 9293, 3.5, figure 7).
+bool is_crossed_synack(const Connection& c, const Segment& seg) noexcept {
+    return c.state == State::syn_received && c.listener == nullptr && seg.has(flag::syn) && seg.has(flag::ack) && seg.seq == c.irs && seg.len == 0 && seg.ack == c.snd_nxt;
+}
+
 }  // namespace
 
 // Checks the header and strips it: data() becomes the payload.
@@ -137,6 +142,10 @@ void Tcp::segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now)
         packet->free();
         check_reset(c, seg, now);
         return;
+    }
+    if (is_crossed_synack(c, seg)) {
+        seg.seq += 1;
+        seg.flags = static_cast<std::uint8_t>(seg.flags & ~flag::syn);
     }
     if (seg.has(flag::syn)) {
         packet->free();

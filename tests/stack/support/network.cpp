@@ -5,6 +5,8 @@
 namespace shunt::test {
 namespace {
 
+constexpr Duration heartbeat = 10ms;  // programs get their turn also when the stacks wait for nothing
+
 HostSetup second(HostSetup setup, std::uint64_t seed) {
     setup.index = 1;
     setup.address = ip(10, 0, 0, 2);
@@ -20,7 +22,10 @@ HostSetup first(HostSetup setup, std::uint64_t seed) {
 }  // namespace
 
 Network::Network(std::uint64_t seed, const WireFaults& faults, HostSetup a_setup, HostSetup b_setup)
-    : random(seed), a(first(a_setup, seed)), b(second(b_setup, seed)), faults_(faults), now_(a.now) {}
+    : random(seed), a(first(a_setup, seed)), b(second(b_setup, seed)), faults_(faults), now_(a.now) {
+    a.give(ethernet(a.mac(), b.mac(), wire::ethertype_arp, arp(wire::ArpPacket::reply, b.mac(), b.address(), a.mac(), a.address())));
+    b.give(ethernet(b.mac(), a.mac(), wire::ethertype_arp, arp(wire::ArpPacket::reply, a.mac(), a.address(), b.mac(), b.address())));
+}
 
 void Network::launch(Host& to, Bytes frame, Duration delay) {
     flights_.emplace(now_ + delay, Flight{&to, std::move(frame)});
@@ -63,7 +68,7 @@ void Network::collect() {
 bool Network::advance(Time end) {
     collect();
     Time next = std::min(a.stack().next_deadline(), b.stack().next_deadline());
-    next = std::max(next, now_ + 20us);
+    next = std::clamp(next, now_ + 20us, now_ + heartbeat);
     if (!flights_.empty()) {
         next = std::min(next, flights_.begin()->first);
     }

@@ -99,6 +99,9 @@ tcp::Connection* Peer::connect_to(tcp::Listener& listener) {
     const Frame answer = expect();
     EXPECT_TRUE(answer.has(flag::syn | flag::ack)) << answer;
     EXPECT_EQ(answer.ack, snd_nxt);
+    if (round_trip != Duration{}) {
+        host_.advance(round_trip);
+    }
     send(flag::ack);
     tcp::Connection* c = host_.tcp().accept(listener);
     EXPECT_NE(c, nullptr);

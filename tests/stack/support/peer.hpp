@@ -36,6 +36,7 @@ public:
     std::int8_t wscale = 7;
     bool has_timestamps = true, has_sack = true;
     std::uint32_t ts_recent = 0, ts_skew = 0;
+    Duration round_trip{};  // of the handshake
 
 private:
     std::uint32_t tsval() const { return static_cast<std::uint32_t>(count_ms(host_.now.time_since_epoch())) + 77 + ts_skew; }
