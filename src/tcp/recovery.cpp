@@ -42,6 +42,8 @@ void Tcp::after_ack(Connection& c, const Segment& seg, std::uint32_t acked, std:
     }
     if (c.lost_out != 0) {
         enter_recovery(c, now);
+        reduce_proportionally(c, delivered);  // the ACK that shows the loss counts as well
+        c.cwnd = std::max(c.cwnd, c.pipe() + c.mss);
         return;
     }
     c.recovery = c.sacked_out != 0 ? Recovery::disorder : Recovery::open;
