@@ -16,6 +16,7 @@ struct Case {
     unsigned seeds;
     std::size_t bytes;
     bool sack = true, timestamps = true;
+    bool small = false;  // small buffers and a small MTU
 };
 void PrintTo(const Case& which, std::ostream* out) { *out << which.name; }
 
@@ -91,6 +92,11 @@ void run_one(const Case& which, std::uint64_t seed) {
     HostSetup setup;
     setup.tunables.tcp_sack = which.sack;
     setup.tunables.tcp_timestamps = which.timestamps;
+    if (which.small) {
+        setup.tunables.tcp_rmem = {4096, 8192, 8192};
+        setup.tunables.tcp_wmem = {4096, 4096, 8192};
+        setup.mtu = 576;
+    }
     Network network(seed, which.faults, setup, setup);
     auto listener = network.b.tcp().listen(0, 80, 4, {}, false);
     ASSERT_TRUE(listener);
@@ -136,7 +142,8 @@ INSTANTIATE_TEST_SUITE_P(Wires, Simulation,
                          ::testing::Values(Case{"clean", clean, 3, 4 << 20}, Case{"bad", bad, 15, 2 << 20}, Case{"awful", awful, 15, 300'000}, Case{"slow", slow, 8, 500'000},
                                            Case{"shuffled", shuffled, 8, 1 << 20}, Case{"bad_without_sack", bad, 10, 1 << 20, false, true},
                                            Case{"bad_without_timestamps", bad, 10, 1 << 20, true, false}, Case{"bad_without_either", bad, 10, 500'000, false, false},
-                                           Case{"awful_without_either", awful, 8, 200'000, false, false}),
+                                           Case{"awful_without_either", awful, 8, 200'000, false, false},
+                                           Case{"bad_and_small", bad, 8, 300'000, true, true, true}, Case{"awful_and_small", awful, 8, 100'000, false, false, true}),
                          [](const auto& which) { return std::string(which.param.name); });
 
 }  // namespace
