@@ -237,7 +237,7 @@ medians() {
 
 print_table() {
     local protocol path p50 p99 p999 rate low high kernel_p50 ratio disagree=
-    printf '\nsockperf ping-pong, 64 bytes, both ends spinning on a core each; half round trips in microseconds, medians of %d rounds\n\n' "$rounds"
+    printf '\nsockperf ping-pong, 64 bytes, both ends spinning on a core each; half round trips in microseconds, medians of the rounds (%d)\n\n' "$rounds"
     printf '%-9s %-8s %8s %8s %8s %12s %8s   %s\n' protocol path p50 p99 p99.9 messages/s ratio "p50 of the rounds"
     for protocol in tcp udp; do
         for path in kernel shunt; do
@@ -269,7 +269,7 @@ main() {
     choose_cores
     check_idle
     port=$((21000 + $$ % 8000)) wire=0
-    say "measuring: $rounds rounds, about $((rounds * 4 * (seconds + 2))) s; server on core ${cores[0]}, client on core ${cores[1]}"
+    say "measuring: rounds: $rounds; about $((rounds * 4 * (seconds + 2))) s; server on core ${cores[0]}, client on core ${cores[1]}"
     for ((round = 1; round <= rounds; round++)); do
         for protocol in tcp udp; do
             for path in kernel shunt; do
