@@ -14,10 +14,8 @@
 #include "preload/shim.hpp"
 
 namespace shunt::preload {
-namespace {
 
-// Takes the word out before the number is free for others; its reference is the caller's to release, after the kernel's close.
-Word remove(int fd) noexcept {
+Word remove_descriptor(int fd) noexcept {
     const Word word = fds.take(fd);
     if (!word.is_none() && has_registrations()) {
         const Locked lock;
@@ -25,6 +23,8 @@ Word remove(int fd) noexcept {
     }
     return word;
 }
+
+namespace {
 
 int close_any(int fd) {
     const Word word = fds.find(fd);
@@ -34,7 +34,7 @@ int close_any(int fd) {
     if (word.kind() == Kind::internal) {
         return answer(-EBADF);
     }
-    const Word removed = remove(fd);
+    const Word removed = remove_descriptor(fd);
     const int result = real.close(fd);
     const int error = errno;
     release(removed, fd);

@@ -101,5 +101,8 @@ extern FdTable fds;
 void retain(Word word) noexcept;
 // `fd` was its descriptor (closed by now, or standing for something else). May block (SO_LINGER); not under the shim's lock.
 void release(Word word, int fd) noexcept;
+// Takes the word of `fd` out of the table and its epoll registrations away, before the number is free for others. Its reference is the
+// caller's to release, after the kernel's close.
+Word remove_descriptor(int fd) noexcept;
 
 }  // namespace shunt::preload

@@ -1,0 +1,47 @@
+"""One plain POSIX program (posix_checks), on the kernel and on Shunt; what it prints must be the same, line by line.
+
+Under Shunt it talks to itself on the stack's own address, so no second process is needed.
+usage: posix_differential.py [name of a check...]
+"""
+import os
+import subprocess
+import sys
+
+BUILD = os.environ["SHUNT_TEST_BUILD_DIR"]
+PROGRAM = os.path.join(BUILD, "test", "posix_checks")
+SHUNT = os.path.join(BUILD, "bin", "shunt")
+ADDRESS = "10.9.0.1"
+# Differences that are known, each with its reason. One that is gone fails the test: take it out of here.
+KNOWN = {
+    "poll_with_a_mask": "a signal that the mask lets in at the start of ppoll, pselect or epoll_pwait is handled, but does not end the call",
+    "epoll_of_sockets_and_pipes": "sockets of ours that are always ready keep the kernel's descriptors of the same set waiting",
+    "epoll_in_epoll": "a set that is in another set, or in a poll, does not tell of our sockets",
+    "refused_without_blocking": "a refusal that comes during connect() is lost",
+    "datagram_sizes": "datagrams of more than 8 fragments are not put together",
+}
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("SHUNT_", "LD_PRELOAD"))}
+
+
+def lines_of(*command):
+    result = subprocess.run([*command, *sys.argv[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=CLEAN, check=False)
+    lines = dict(line.split(":", 1) for line in result.stdout.splitlines() if ":" in line)
+    return lines, result.returncode
+
+
+def main():
+    if not os.path.exists(os.path.join(BUILD, "lib", "libshunt_preload.so")):
+        print("SKIP: libshunt_preload.so is not built")
+        sys.exit(77)
+    kernel, kernel_status = lines_of(PROGRAM, "127.0.0.1")
+    ours, our_status = lines_of(SHUNT, "--link", f"memif:shim{os.getpid()}", "--ip", ADDRESS + "/24", "--", PROGRAM, ADDRESS)
+    differences = [name for name in kernel if kernel[name] != ours.get(name)]
+    for name in differences:
+        print(f"{name}{' (known: ' + KNOWN[name] + ')' if name in KNOWN else ''}\n  kernel:{kernel[name]}\n  shunt: {ours.get(name, ' (nothing)')}")
+    print(f"{len(kernel) - len(differences)} of {len(kernel)} checks are the same")
+    unknown = [name for name in differences if name not in KNOWN]
+    mended = [name for name in KNOWN if name in kernel and name not in differences]
+    if unknown or mended or kernel_status != 0 or our_status != 0 or not kernel:
+        sys.exit(f"unknown differences: {unknown}; known ones that are gone: {mended}; exit status {kernel_status} on the kernel, {our_status} on Shunt")
+
+
+main()
