@@ -148,10 +148,7 @@ Session::~Session() {
 void Inside::look_after_others() const noexcept {
     socket::Layer& here = layer();
     if (here.is_armed && here.sleepers == 0) {  // nobody sleeps, and an armed port costs a system call a burst
-        for (Link* link : here.stack->links()) {
-            link->port.disarm_rx_interrupt();
-        }
-        here.is_armed = false;
+        socket::disarm_interrupts(here);
     }
     if (here.sleepers != 0) {
         socket::dispatch(here);

@@ -43,6 +43,14 @@ private:
     ThreadState& thread_;
 };
 
+// Receive interrupts. With the lock held; after arming poll once more before sleeping.
+void arm_interrupts(Layer& layer) noexcept;
+void disarm_interrupts(Layer& layer) noexcept;
+// Takes the event from rx_events; whoever does so disarms, polls, and so tells everybody.
+void clear_rx_events(const Layer& layer) noexcept;
+// The keeper need not listen any more, somebody else polls or listens: it goes back to looking in now and then.
+void send_keeper_to_nap(Layer& layer) noexcept;
+
 enum class Wake : std::uint8_t { ready, kernel_ready, timed_out, interrupted };
 
 // What a wait waits for.

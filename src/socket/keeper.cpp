@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/sys.hpp"
 #include "pmd/port_inline.hpp"
@@ -14,12 +15,14 @@ namespace {
 
 // While the program polls we only look in now and then: every wake-up may hit the core it spins on.
 constexpr Duration nap_beside_program = std::chrono::milliseconds(2);
+constexpr Duration nap_beside_sleepers = std::chrono::milliseconds(10);  // they wake by themselves
 constexpr Duration nap_without_interrupts = std::chrono::microseconds(200);
+constexpr Duration longest_nap = std::chrono::milliseconds(100);
+constexpr Duration shortest_nap = std::chrono::microseconds(50);
 constexpr Duration quiet_after = std::chrono::milliseconds(1);  // the program has not polled for so long: it computes or sleeps
 
-void sleep_for(Duration d) noexcept {
-    const timespec nap{static_cast<time_t>(d.count() / 1'000'000'000), static_cast<long>(d.count() % 1'000'000'000)};
-    sys::call(SYS_nanosleep, sys::word(&nap), 0);
+timespec to_timespec(Duration d) noexcept {
+    return {static_cast<time_t>(d.count() / 1'000'000'000), static_cast<long>(d.count() % 1'000'000'000)};
 }
 
 // A program that spins in a call, or in a Session of the library, holds the lock while it polls: making it let go costs it microseconds, so we
@@ -31,46 +34,70 @@ bool is_at_work(const Layer& layer) noexcept {
     return in_a_row != 0;
 }
 
-// One turn; returns how long to sleep, and whether on the ports' interrupts.
-Duration keep(Layer& layer, bool& on_interrupts) noexcept {
+struct Nap {
+    Duration length{};
+    bool listens = false;  // to the ports' interrupts
+};
+
+// One turn. `rang`: a port's interrupt has woken us, so what it announced is ours to fetch, whoever sleeps.
+Nap keep(Layer& layer, bool rang) noexcept {
+    static Time own_poll = never;
     Guard guard(layer);
     Stack& stack = *layer.stack;
     const Time now = layer.now();
-    const bool program_watches = layer.sleepers != 0 || now - stack.last_poll() < quiet_after;
-    on_interrupts = false;
-    if (program_watches) {
-        return nap_beside_program;
+    layer.keeper_listens = false;
+    if (rang) {
+        disarm_interrupts(layer);
     }
-    stack.poll(now);
-    stack.counters().count(Event::keeper_polls);
+    const bool program_polls = stack.last_poll() != own_poll && now - stack.last_poll() < quiet_after;
+    const bool program_watches = program_polls || layer.sleepers != 0;
+    if (rang || !program_watches || stack.next_deadline() <= now) {
+        stack.poll(now);
+        stack.counters().count(Event::keeper_polls);
+        own_poll = now;
+    }
+    if (program_watches) {
+        return {program_polls ? nap_beside_program : nap_beside_sleepers, false};
+    }
     if (layer.has_interrupts) {
-        for (Link* link : stack.links()) {
-            link->port.arm_rx_interrupt();
-        }
-        layer.is_armed = true;
-        on_interrupts = true;
-        stack.poll(layer.now());
+        arm_interrupts(layer);
+        layer.keeper_listens = true;
+        own_poll = layer.now();
+        stack.poll(own_poll);
     }
     const Time next = stack.next_deadline();
-    const Duration most = layer.has_interrupts ? Duration(std::chrono::milliseconds(100)) : nap_without_interrupts;
-    return next == never ? most : std::clamp<Duration>(next - now, std::chrono::microseconds(50), most);
+    const Duration most = layer.has_interrupts ? longest_nap : nap_without_interrupts;
+    return {next == never ? most : std::clamp<Duration>(next - now, shortest_nap, most), layer.has_interrupts};
+}
+
+// True when a port's interrupt ended it.
+bool take(const Nap& nap, const Layer& layer) noexcept {
+    const timespec length = to_timespec(nap.length);
+    if (!nap.listens) {
+        sys::call(SYS_nanosleep, sys::word(&length), 0);
+        return false;
+    }
+    std::array<pollfd, 2> fds{pollfd{layer.rx_events, POLLIN, 0}, pollfd{layer.keeper_fd, POLLIN, 0}};
+    if (sys::ppoll(fds.data(), fds.size(), &length, nullptr) <= 0) {
+        return false;
+    }
+    if (fds[1].revents != 0) {
+        std::uint64_t tokens;
+        sys::read(layer.keeper_fd, &tokens, sizeof tokens);
+    }
+    if (fds[0].revents == 0) {
+        return false;
+    }
+    clear_rx_events(layer);
+    return true;
 }
 
 void* run(void* argument) {
     Layer& layer = *static_cast<Layer*>(argument);
+    bool rang = false;
     while (true) {
-        bool on_interrupts = false;
-        const Duration nap = is_at_work(layer) ? nap_beside_program : keep(layer, on_interrupts);
-        if (!on_interrupts) {
-            sleep_for(nap);
-            continue;
-        }
-        epoll_event events[4];
-        const timespec timeout{static_cast<time_t>(nap.count() / 1'000'000'000), static_cast<long>(nap.count() % 1'000'000'000)};
-        pollfd fd{layer.rx_events, POLLIN, 0};
-        if (sys::ppoll(&fd, 1, &timeout, nullptr) > 0) {
-            sys::epoll_pwait(layer.rx_events, events, 4, 0, nullptr);
-        }
+        const Nap nap = !rang && is_at_work(layer) ? Nap{nap_beside_program} : keep(layer, rang);
+        rang = take(nap, layer);
     }
     return nullptr;
 }

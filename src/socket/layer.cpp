@@ -1,30 +1,20 @@
 // The layer's tables, news on their way to epoll sets and sleepers, addresses as programs write them.
 #include <sys/eventfd.h>
 
-#include <fcntl.h>
-
 #include <cstring>
 
 #include "base/sys.hpp"
+#include "pmd/driver_calls.hpp"
 #include "socket/guard.hpp"
 
 namespace shunt::socket {
 namespace {
 
 constexpr std::uint32_t sets_max = 8192;
-constexpr int internal_fd_base = 256;  // our own descriptors stay out of the low numbers
 
-// Moves a descriptor up, so that the program's next open() gets the number it expects.
+// Our own descriptors stay out of the low numbers: the program's next open() gets the number it expects.
 int lift(long fd) noexcept {
-    if (fd < 0) {
-        return -1;
-    }
-    const long lifted = sys::fcntl(static_cast<int>(fd), F_DUPFD_CLOEXEC, internal_fd_base);
-    if (lifted < 0) {
-        return static_cast<int>(fd);
-    }
-    sys::close(static_cast<int>(fd));
-    return static_cast<int>(lifted);
+    return fd < 0 ? -1 : pmd::move_up(fd);
 }
 
 }  // namespace
@@ -50,6 +40,7 @@ Layer* create_layer(Stack& stack, const pmd::TscClock& clock, Duration spin, std
         event.events = EPOLLIN | EPOLLET;
         layer->has_interrupts = layer->has_interrupts && fd >= 0 && sys::epoll_ctl(layer->rx_events, EPOLL_CTL_ADD, fd, &event) == 0;
     }
+    layer->keeper_fd = lift(sys::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     for (int& fd : layer->slot_fds) {
         fd = lift(sys::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE));
     }

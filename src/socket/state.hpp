@@ -81,6 +81,8 @@ struct Layer {
     bool has_interrupts = false;  // every port can wake a sleeper
     bool is_armed = false;        // receive interrupts are on
     int rx_events = -1;           // epoll fd over the ports' interrupts
+    int keeper_fd = -1;           // eventfd: ends the keeper's listening
+    bool keeper_listens = false;  // the keeper sleeps on rx_events
     std::uint32_t sleepers = 0;   // program threads asleep
     std::array<std::uint16_t, sleeper_slots> slot_sleepers{};
     std::array<int, sleeper_slots> slot_fds{};

@@ -54,24 +54,6 @@ void wake_sleepers(Layer& layer, SleeperMask mask) noexcept {
     }
 }
 
-void arm_interrupts(Layer& layer) noexcept {
-    if (!layer.is_armed && layer.has_interrupts) {
-        for (Link* link : layer.stack->links()) {
-            link->port.arm_rx_interrupt();
-        }
-        layer.is_armed = true;
-    }
-}
-
-void disarm_interrupts(Layer& layer) noexcept {
-    if (layer.is_armed) {
-        for (Link* link : layer.stack->links()) {
-            link->port.disarm_rx_interrupt();
-        }
-        layer.is_armed = false;
-    }
-}
-
 void mark(const WaitFor& what, SleeperMask bit, bool on) noexcept {
     const auto apply = [bit, on](SleeperMask& mask) { mask = on ? mask | bit : mask & ~bit; };
     for (Socket* socket : what.sockets) {
@@ -93,6 +75,7 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
     ++layer.sleepers;
     mark(what, bit, true);
     arm_interrupts(layer);
+    send_keeper_to_nap(layer);  // one who listens is enough
     layer.stack->poll(layer.now());
     dispatch(layer);
     bool kernel_ready = false;
@@ -120,15 +103,19 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
             std::uint64_t token;
             sys::read(layer.slot_fds[slot], &token, sizeof token);
         }
-        if (woken > 0 && storage[1].revents != 0) {
-            epoll_event ignored[4];
-            sys::epoll_pwait(layer.rx_events, ignored, 4, 0, nullptr);
+        const bool rang = woken > 0 && storage[1].revents != 0;
+        if (rang) {
+            clear_rx_events(layer);
         }
         for (std::size_t i = 0; i < copied; ++i) {
             what.kernel[i].revents = woken > 0 ? storage[2 + i].revents : short{0};
             kernel_ready |= what.kernel[i].revents != 0;
         }
         guard.enter();
+        if (rang) {
+            // Whether the port masks its interrupt when it fires or not, whoever sleeps next arms it anew.
+            disarm_interrupts(layer);
+        }
     }
     if (--layer.slot_sleepers[slot] == 0) {
         mark(what, bit, false);
@@ -143,6 +130,38 @@ bool check_kernel(const WaitFor& what) noexcept {
 }
 
 }  // namespace
+
+void arm_interrupts(Layer& layer) noexcept {
+    if (!layer.is_armed && layer.has_interrupts) {
+        for (Link* link : layer.stack->links()) {
+            link->port.arm_rx_interrupt();
+        }
+        layer.is_armed = true;
+    }
+}
+
+void disarm_interrupts(Layer& layer) noexcept {
+    if (layer.is_armed) {
+        for (Link* link : layer.stack->links()) {
+            link->port.disarm_rx_interrupt();
+        }
+        layer.is_armed = false;
+        send_keeper_to_nap(layer);
+    }
+}
+
+void send_keeper_to_nap(Layer& layer) noexcept {
+    if (layer.keeper_listens) {
+        layer.keeper_listens = false;
+        const std::uint64_t token = 1;
+        sys::write(layer.keeper_fd, &token, sizeof token);
+    }
+}
+
+void clear_rx_events(const Layer& layer) noexcept {
+    epoll_event ignored[4];
+    sys::epoll_pwait(layer.rx_events, ignored, 4, 0, nullptr);
+}
 
 ThreadState& this_thread() noexcept {
     if (__builtin_expect(thread_state.tid == 0, false)) {
@@ -203,9 +222,6 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
     Time now = layer.now();
     const Time spin_until = saturating_add(now, layer.spin);
     Time kernel_check = now;
-    if (layer.spin > Duration{}) {
-        disarm_interrupts(layer);
-    }
     while (true) {
         layer.stack->poll(now);
         dispatch(layer);
@@ -228,9 +244,12 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
                 return Wake::kernel_ready;
             }
             kernel_check = layer.now();
-        } else if (layer.stack->is_wanted()) {
-            guard.yield();
-            sys::call(SYS_sched_yield);
+        } else {
+            disarm_interrupts(layer);  // we poll for a while: a port that is armed costs system calls in each burst
+            if (layer.stack->is_wanted()) {
+                guard.yield();
+                sys::call(SYS_sched_yield);
+            }
         }
         if (thread.was_interrupted && is_interrupted(thread, what.restartable)) {
             return Wake::interrupted;
