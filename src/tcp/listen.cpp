@@ -130,12 +130,17 @@ void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time
     arm(*c);
 }
 
-// The final ACK: into the accept queue. False when the queue is full: the ACK is ignored, and the peer's retransmission tries again.
+// The final ACK: into the accept queue. False when the queue is full: the ACK is ignored, and our SYN-ACK's retransmission makes the peer
+// try again; or, with tcp_abort_on_overflow, the connection is reset and gone.
 bool Tcp::complete_handshake(Connection& c, const Segment& seg, Time now) noexcept {
     Listener* listener = c.listener;
     if (listener != nullptr) {
         if (listener->queued > listener->backlog) {
             context_.counters.count(DropReason::tcp_backlog_full);
+            if (context_.tunables.tcp_abort_on_overflow != 0) {
+                send_reset(c, now);
+                finish(c, ECONNABORTED);
+            }
             return false;
         }
         --listener->half_open;

@@ -23,7 +23,7 @@ Result<Listener*> Tcp::listen(std::uint32_t address, std::uint16_t port, std::ui
     }
     listener->local_address = address;
     listener->local_port = port;
-    listener->backlog = std::max(backlog, 1U);
+    listener->backlog = backlog;
     listener->options = options;
     listener->reuse_port = reuse_port;
     listener->next = listeners_by_port_[port];

@@ -217,6 +217,43 @@ TEST_F(TcpOpen, beyond_the_backlog_syns_are_dropped_as_tcp_backlog_full) {
     peer.expect();
 }
 
+TEST_F(TcpOpen, a_last_ack_beyond_the_backlog_is_ignored) {
+    listen(0);
+    Peer other(host, 5000);
+    for (Peer* each : {&peer, &other}) {
+        each->send(flag::syn);
+        each->expect();
+    }
+    peer.ack();
+    other.ack();
+    EXPECT_TRUE(other.is_silent());
+    EXPECT_EQ(host.drops(DropReason::tcp_backlog_full), 1U);
+    EXPECT_EQ(host.tcp().connections_used(), 2U);
+}
+
+HostSetup aborting_on_overflow() {
+    HostSetup setup;
+    setup.tunables.tcp_abort_on_overflow = 1;
+    return setup;
+}
+class TcpOpenAbortingOnOverflow : public TcpTest {
+protected:
+    TcpOpenAbortingOnOverflow() : TcpTest(aborting_on_overflow()) {}
+};
+
+TEST_F(TcpOpenAbortingOnOverflow, a_last_ack_beyond_the_backlog_is_reset) {
+    listen(0);
+    Peer other(host, 5000);
+    for (Peer* each : {&peer, &other}) {
+        each->send(flag::syn);
+        each->expect();
+    }
+    peer.ack();
+    other.ack();
+    EXPECT_TRUE(other.expect().has(flag::rst));
+    EXPECT_EQ(host.tcp().connections_used(), 1U);
+}
+
 TEST_F(TcpOpen, a_listener_that_closes_resets_what_it_has_not_handed_out) {
     listen();
     peer.send(flag::syn);
