@@ -1,5 +1,5 @@
-// Every event worth counting has a name here. A packet that is dropped is counted under exactly one drop reason, freed in one place
-// (Stack::drop), and each reason has a test.
+// Every event worth counting has a name here. A packet that is dropped is counted under exactly one drop reason,
+// and each reason has a test.
 #pragma once
 
 #include <array>

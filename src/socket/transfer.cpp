@@ -55,7 +55,7 @@ bool may_write(const Layer& layer, const Socket& socket) noexcept {
 long send_error(Socket& socket) noexcept {
     tcp::Connection* c = socket.connection;
     if (c == nullptr) {
-        return socket.listener != nullptr ? -EPIPE : -EPIPE;
+        return -EPIPE;
     }
     if (c->error != 0) {
         return -std::exchange(c->error, 0);
@@ -156,6 +156,15 @@ long receive_stream(Guard& guard, Socket& socket, std::span<const iovec> vector,
 
 // ---------------------------------------------------------------- UDP
 
+constexpr std::size_t few = 4;  // pieces of most datagrams: the array for all that may come costs time to clear
+
+template <std::size_t N>
+Result<std::uint32_t> send_pieces(Layer& layer, UdpEndpoint& udp, std::span<const iovec> vector, const UdpDestination* to, Time now) noexcept {
+    std::array<std::span<const std::byte>, N> pieces;
+    std::transform(vector.begin(), vector.end(), pieces.begin(), [](const iovec& piece) { return std::span(static_cast<const std::byte*>(piece.iov_base), piece.iov_len); });
+    return layer.stack->udp().send(udp, std::span(pieces).first(vector.size()), to, now);
+}
+
 long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flags) noexcept {
     Layer& layer = guard.layer();
     UdpEndpoint& udp = *socket.udp;
@@ -175,21 +184,9 @@ long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flag
         destination = {address->address, address->port};
         to = &destination;
     }
-    if (message.msg_iovlen > vector_max) {
-        return -EMSGSIZE;
-    }
-    std::array<std::span<const std::byte>, 16> few;
-    std::array<std::span<const std::byte>, vector_max>* many = nullptr;
-    std::array<std::span<const std::byte>, vector_max> storage;
-    if (message.msg_iovlen > few.size()) {
-        many = &storage;
-    }
-    std::span<const std::byte>* pieces = many != nullptr ? many->data() : few.data();
-    for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
-        pieces[i] = {static_cast<const std::byte*>(message.msg_iov[i].iov_base), message.msg_iov[i].iov_len};
-    }
     const Time now = layer.now();
-    const auto sent = layer.stack->udp().send(udp, std::span(pieces, message.msg_iovlen), to, now);
+    const std::span vector(message.msg_iov, message.msg_iovlen);
+    const auto sent = vector.size() <= few ? send_pieces<few>(layer, udp, vector, to, now) : send_pieces<vector_max>(layer, udp, vector, to, now);
     layer.stack->flush(now);
     if (!sent) {
         return -code_of(sent.error());

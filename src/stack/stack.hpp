@@ -25,7 +25,7 @@
 namespace shunt {
 
 struct StackOptions {
-    std::span<const pmd::Port> ports;          // may be empty only with owns_loopback and a packet source
+    std::span<const pmd::Port> ports;          // one at least: packets come from its pool
     std::span<const Ipv4Address> addresses;
     std::uint32_t gateway = 0;                 // host order; 0: none
     Tunables tunables;
