@@ -2,6 +2,7 @@
 // Time is a number here; nothing sleeps.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
@@ -79,6 +80,7 @@ public:
         Ends at = ends;
         at.peer += id / 60000;
         if (id % 60000 == 0) {
+            last_peer_ = std::max(last_peer_, at.peer);
             answer_arp(at.peer);
         }
         give(segment(at, Seq(999), Seq(0), wire::tcp_flag::syn, 0));
@@ -104,6 +106,16 @@ public:
                        static_cast<std::uint32_t>(shunt::count_ms(now.time_since_epoch())) + c.ts_offset);
     }
 
+    // Time passes; the peers make themselves known now and then, as the stack forgets neighbours that it does not hear.
+    void pass(shunt::Duration duration) {
+        now += duration;
+        if (now >= arp_at_) {
+            for (std::uint32_t peer = peer_network | 2; peer <= last_peer_; ++peer) {
+                answer_arp(peer);
+            }
+        }
+    }
+
     Time now{std::chrono::hours(1)};
 
 private:
@@ -121,6 +133,7 @@ private:
     }
 
     void answer_arp(std::uint32_t peer = peer_network | 2) {
+        arp_at_ = now + std::chrono::seconds(10);
         Packet* packet = ring_.port.allocate();
         require(packet != nullptr, "no packets");
         std::byte* frame = packet->append(60);
@@ -171,6 +184,8 @@ private:
     shunt::pmd::RingPort ring_;
     shunt::Stack* stack_ = nullptr;
     shunt::tcp::Listener* listener_ = nullptr;
+    std::uint32_t last_peer_ = peer_network | 2;
+    Time arp_at_{};
 };
 
 }  // namespace bench

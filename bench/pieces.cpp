@@ -151,7 +151,7 @@ struct Crowd {
     explicit Crowd(std::uint32_t count) : ring(count + 16) {
         for (std::uint32_t id = 0; id < count; ++id) {
             connections.push_back(&ring.establish(id));
-            ring.now += std::chrono::microseconds(1);
+            ring.pass(std::chrono::microseconds(1));
         }
     }
     StackOnRing ring;
@@ -202,7 +202,7 @@ void segment_in(benchmark::State& state) {
         timed(state, [&] { ring.poll(); });
         received += ring.stack().tcp().receive(c, nullptr, payload * static_cast<std::uint32_t>(batch), false, 0, ring.now);
         ring.drain();
-        ring.now += std::chrono::microseconds(10);
+        ring.pass(std::chrono::microseconds(10));
     }
     if (received != static_cast<std::uint64_t>(state.iterations() * batch) * payload) {
         state.SkipWithError("not every segment was received");
@@ -228,7 +228,7 @@ void segment_out(benchmark::State& state) {
             }
         });
         sent += ring.drain();
-        ring.now += std::chrono::microseconds(10);
+        ring.pass(std::chrono::microseconds(10));
         ring.give(ring.next_segment(c, 0));  // the peer has it all
         ring.poll();
         ring.drain();
