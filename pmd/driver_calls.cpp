@@ -2,6 +2,7 @@
 #include "pmd/driver_calls.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -72,6 +73,8 @@ namespace sys = shunt::sys;
 // Each is called from DPDK's objects only, hence no declaration in a header.
 #pragma GCC diagnostic ignored "-Wmissing-declarations"
 extern "C" {
+int __sigaction(int signal, const struct sigaction* action, struct sigaction* old);   // libc's own, whoever defines sigaction
+
 int shunt_driver_open(const char* path, int flags, mode_t mode) {
     return fresh(sys::call(SYS_openat, AT_FDCWD, sys::word(path), flags, mode));
 }
@@ -186,6 +189,20 @@ int shunt_driver_fcntl(int fd, int command, long argument) {
 }
 int shunt_driver_ioctl(int fd, unsigned long request, long argument) {
     return outcome<int>(sys::call(SYS_ioctl, fd, static_cast<long>(request), argument));
+}
+// Signals are the program's: net_tap wants a real-time one that tells of frames (and breaks off the program's poll), finds all in use, and
+// reads at each burst instead. EAL needs SIGBUS while it touches fresh hugepages, and puts back what was there.
+int shunt_driver_sigaction(int signal, const struct sigaction* action, struct sigaction* old) {
+    if (signal == SIGBUS) {
+        return __sigaction(signal, action, old);
+    }
+    if (action != nullptr) {
+        errno = EBUSY;
+        return -1;
+    }
+    *old = {};
+    old->sa_handler = SIG_IGN;
+    return 0;
 }
 // EAL sleeps only to calibrate, once, 100 ms. 10 ms suffice for a result that it rounds to 10 MHz.
 int shunt_driver_nanosleep(const timespec* wanted, timespec* left) {
