@@ -103,7 +103,7 @@ int configure_and_start(std::uint16_t id, const rte_eth_dev_info& info, rte_eth_
     return code;
 }
 
-// e1000 and e1000e set the interrupt up and never wake (docs/lab.md, pmd/README.md); sleeping on it would be for ever.
+// e1000 and e1000e set the interrupt up and never wake (pmd/README.md, the table of drivers); sleeping on it would be for ever.
 bool has_false_interrupt(std::string_view driver) {
     return driver == "net_e1000_em";
 }
