@@ -153,6 +153,7 @@ std::uint32_t Tcp::mark_sacked(Connection& c, const Segment& seg, Time now) noex
 // RFC 6298, section 2, with Linux's floor under the variance rather than under the sum.
 void Tcp::sample_rtt(Connection& c, Duration rtt) noexcept {
     rtt = std::max<Duration>(rtt, std::chrono::microseconds(1));
+    congestion::on_round_trip(c, rtt);
     c.min_rtt = c.min_rtt == Duration{} ? rtt : std::min(c.min_rtt, rtt);
     if (c.srtt == Duration{}) {
         c.srtt = rtt;

@@ -7,6 +7,7 @@
 
 #include "base/seq.hpp"
 #include "base/timer_wheel.hpp"
+#include "base/tunables.hpp"
 #include "ip/endpoint.hpp"
 #include "ip/ipv4.hpp"
 #include "pmd/packet.hpp"
@@ -34,6 +35,32 @@ enum class Recovery : std::uint8_t { open, disorder, recovery, loss };
 
 struct Listener;
 
+// CUBIC's variables (RFC 9438, 4.1); windows in segments. Floats: enough for sixteen million segments, and half the room.
+struct Cubic {
+    Time epoch = never;      // when this congestion avoidance began; never: not yet
+    float w_max = 0;
+    float k_s = 0;
+    float w_est = 0;
+    float cwnd_prior = 0;    // when it was last reduced
+    float credit_bytes = 0;  // growth that is not yet a segment
+};
+
+// HyStart++ (RFC 9406, 4.2).
+struct HyStart {
+    Seq window_end;
+    Duration last_min{}, current_min{}, css_baseline{};
+    std::uint8_t samples = 0;
+    std::uint8_t css_rounds = 0;
+    bool in_css = false;
+};
+
+struct CongestionState {
+    CongestionControl algorithm = CongestionControl::cubic;
+    Cubic cubic;
+    Cubic before_loss;       // for when the loss turns out to be none
+    HyStart hystart;
+};
+
 // What setsockopt can change; inherited from the listener.
 struct ConnectionOptions {
     bool nodelay = false;
@@ -55,6 +82,7 @@ struct ConnectionOptions {
     std::uint32_t syn_retries = 0;
     std::uint32_t notsent_lowat = 0;
     std::int32_t linger2_s = 0;
+    CongestionControl congestion = CongestionControl::other;  // other: the default
 };
 
 struct Connection : Endpoint {
@@ -109,6 +137,7 @@ struct Connection : Endpoint {
     std::uint32_t acked_in_avoidance = 0;
     std::uint16_t dup_acks = 0;
     bool cwnd_limited = false;
+    CongestionState cc;
     bool tlp_is_retransmission = false;
     bool has_tlp = false;
     bool reordering_seen = false;

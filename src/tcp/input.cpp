@@ -217,6 +217,7 @@ void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time no
 }
 
 void Tcp::established(Connection& c, const Segment& seg, Time now) noexcept {
+    c.cc.hystart.window_end = c.snd_nxt;
     c.state = State::established;
     c.snd_una = seg.ack;
     c.snd_wl1 = seg.seq;

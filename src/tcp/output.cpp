@@ -34,8 +34,11 @@ bool Tcp::may_send_now(const Connection& c, const Packet& packet) const noexcept
 }
 
 void Tcp::send_new(Connection& c, Time now) noexcept {
-    if (c.outstanding() == 0 && now - c.last_sent_at > c.rto && context_.tunables.tcp_slow_start_after_idle != 0) {
-        congestion::on_idle(c, now - c.last_sent_at);
+    if (c.outstanding() == 0) {
+        congestion::on_restart(c, now);
+        if (now - c.last_sent_at > c.rto && context_.tunables.tcp_slow_start_after_idle != 0) {
+            congestion::on_idle(c, now - c.last_sent_at);
+        }
     }
     bool has_sent = false, hit_cwnd = false;
     while (Packet* packet = c.send_head) {

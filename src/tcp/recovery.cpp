@@ -48,7 +48,7 @@ void Tcp::after_ack(Connection& c, const Segment& seg, std::uint32_t acked, std:
     }
     c.recovery = c.sacked_out != 0 ? Recovery::disorder : Recovery::open;
     if (acked != 0) {
-        congestion::on_ack(c, acked);
+        congestion::on_ack(c, acked, now);
     }
 }
 
@@ -180,8 +180,7 @@ bool Tcp::try_undo(Connection& c, const Segment& seg) noexcept {
             c.lost_out -= seq_size(*packet);
         }
     }
-    c.cwnd = std::max(c.cwnd, c.prior_cwnd);
-    c.ssthresh = c.prior_ssthresh;
+    congestion::on_undo(c);
     c.may_undo = false;
     c.reordering_seen = true;
     c.recovery = c.sacked_out != 0 || c.lost_out != 0 ? Recovery::disorder : Recovery::open;
@@ -228,6 +227,7 @@ void Tcp::on_retransmission_timeout(Connection& c, Time now) noexcept {
         c.undo_tsval = timestamp_now(c, now);
         c.may_undo = c.has_timestamps;
     }
+    congestion::on_timeout(c);
     c.cwnd = c.mss;
     c.recovery = Recovery::loss;
     c.recover = c.snd_nxt;

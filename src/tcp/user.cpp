@@ -323,6 +323,10 @@ void Tcp::release(Connection& c, bool linger0, Time now) noexcept {
 void Tcp::apply_options(Connection& c, Time now) noexcept {
     const Tunables& t = context_.tunables;
     c.path.tos = c.options.tos;
+    const CongestionControl wanted = congestion::available(c.options.congestion == CongestionControl::other ? t.tcp_congestion_control : c.options.congestion);
+    if (wanted != c.cc.algorithm || c.state < State::established) {
+        congestion::start(c, wanted);
+    }
     if (c.options.ttl != 0) {
         c.path.ttl = c.options.ttl;
     }

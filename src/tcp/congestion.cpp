@@ -1,0 +1,87 @@
+#include "tcp/congestion.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "tcp/cubic.hpp"
+
+namespace shunt::tcp::congestion {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, CongestionControl>, 2> names{{{"reno", CongestionControl::reno}, {"cubic", CongestionControl::cubic}}};
+
+// A segment for each window that was acknowledged, with appropriate byte counting (RFC 3465).
+void grow_newreno(Connection& c, std::uint32_t acked) noexcept {
+    if (c.cwnd < c.ssthresh) {
+        c.cwnd += acked;
+        return;
+    }
+    c.acked_in_avoidance += acked;
+    if (c.acked_in_avoidance >= c.cwnd) {
+        c.acked_in_avoidance -= c.cwnd;
+        c.cwnd += c.mss;
+    }
+}
+
+}  // namespace
+
+std::string_view name_of(CongestionControl algorithm) noexcept {
+    const auto at = std::find_if(names.begin(), names.end(), [&](const auto& each) { return each.second == algorithm; });
+    return at == names.end() ? std::string_view() : at->first;
+}
+
+std::optional<CongestionControl> find(std::string_view name) noexcept {
+    const auto at = std::find_if(names.begin(), names.end(), [&](const auto& each) { return each.first == name; });
+    return at == names.end() ? std::nullopt : std::optional(at->second);
+}
+
+CongestionControl available(CongestionControl wanted) noexcept {
+    return name_of(wanted).empty() ? CongestionControl::cubic : wanted;
+}
+
+void start(Connection& c, CongestionControl algorithm) noexcept {
+    c.cc = CongestionState{};
+    c.cc.algorithm = algorithm;
+    c.cc.hystart.window_end = c.snd_nxt;
+}
+
+void grow(Connection& c, std::uint32_t acked, Time now) noexcept {
+    if (c.cc.algorithm == CongestionControl::cubic) {
+        cubic::grow(c, acked, now);
+    } else {
+        grow_newreno(c, acked);
+    }
+}
+
+std::uint32_t ssthresh_after_loss(Connection& c) noexcept {
+    if (c.cc.algorithm == CongestionControl::cubic) {
+        return cubic::ssthresh_after_loss(c);
+    }
+    return std::max(std::min(c.cwnd, std::max(c.outstanding(), c.mss * 2U)) / 2, c.mss * 2U);  // RFC 5681, equation 4
+}
+
+void on_timeout(Connection& c) noexcept {
+    c.acked_in_avoidance = 0;
+    c.cc.cubic = Cubic{};
+    c.cc.hystart = HyStart{};
+    c.cc.hystart.window_end = c.snd_nxt;
+}
+
+void on_undo(Connection& c) noexcept {
+    c.cwnd = std::max(c.cwnd, c.prior_cwnd);
+    c.ssthresh = std::max(c.ssthresh, c.prior_ssthresh);
+    c.cc.cubic = c.cc.before_loss;
+}
+
+void on_idle(Connection& c, Duration idle) noexcept {
+    const std::uint32_t restart = std::min<std::uint32_t>(initial_segments * c.mss, c.cwnd);
+    c.ssthresh = std::max(c.ssthresh, c.cwnd / 4 * 3);
+    while (idle > c.rto && c.cwnd > restart) {
+        idle -= c.rto;
+        c.cwnd /= 2;
+    }
+    c.cwnd = std::max(c.cwnd, restart);
+}
+
+}  // namespace shunt::tcp::congestion
