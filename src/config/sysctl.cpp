@@ -29,7 +29,7 @@ constexpr Sysctl table[] = {
     {.name = "net.ipv4.tcp_abort_on_overflow", .number = &Tunables::tcp_abort_on_overflow},
     {.name = "net.ipv4.tcp_adv_win_scale", .number = &Tunables::tcp_adv_win_scale, .minimum = -31, .maximum = 31, .is_followed = false},
     {.name = "net.ipv4.tcp_challenge_ack_limit", .number = &Tunables::tcp_challenge_ack_limit, .maximum = int_max},
-    {.name = "net.ipv4.tcp_congestion_control", .congestion = &Tunables::tcp_congestion_control, .is_followed = false},
+    {.name = "net.ipv4.tcp_congestion_control", .congestion = &Tunables::tcp_congestion_control},
     {.name = "net.ipv4.tcp_early_retrans", .number = &Tunables::tcp_early_retrans, .maximum = 4},
     {.name = "net.ipv4.tcp_ecn", .number = &Tunables::tcp_ecn, .maximum = 2, .is_followed = false},
     {.name = "net.ipv4.tcp_fin_timeout", .number = &Tunables::tcp_fin_timeout, .minimum = 1, .maximum = 32767},
