@@ -172,6 +172,42 @@ ssize_t receive_from(int fd, void* data, size_t size, int flags, sockaddr* addre
     return receive_named(fd, word, data, size, flags, address, length);
 }
 
+// A socket has no positions: -1 means "here", and nothing else will do. RWF_NOWAIT makes the one call non-blocking.
+long flags_of(const iovec* vector, int count, off_t offset, int flags, int& message_flags) noexcept {
+    constexpr int known = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND;
+    message_flags = (flags & RWF_NOWAIT) != 0 ? MSG_DONTWAIT : 0;
+    if (offset != -1) {
+        return -ESPIPE;
+    }
+    return !is_good_vector(vector, count) ? -EINVAL : (flags & ~known) != 0 ? -EOPNOTSUPP : 0;
+}
+
+ssize_t read_vector(int fd, const iovec* vector, int count, off_t offset, int flags) {
+    const Word word = fds.find(fd);
+    if (!word.is_socket()) {
+        return real.preadv2(fd, vector, count, offset, flags);
+    }
+    int message_flags = 0;
+    if (const long error = flags_of(vector, count, offset, flags, message_flags); error != 0) {
+        return answer<ssize_t>(error);
+    }
+    msghdr message = message_of(vector, count);
+    return is_empty(vector, count) ? 0 : answer<ssize_t>(socket::receive_message(word.socket(), fd, &message, message_flags));
+}
+
+ssize_t write_vector(int fd, const iovec* vector, int count, off_t offset, int flags) {
+    const Word word = fds.find(fd);
+    if (!word.is_socket()) {
+        return real.pwritev2(fd, vector, count, offset, flags);
+    }
+    int message_flags = 0;
+    if (const long error = flags_of(vector, count, offset, flags, message_flags); error != 0) {
+        return answer<ssize_t>(error);
+    }
+    const msghdr message = message_of(vector, count);
+    return sent(socket::send_message(word.socket(), &message, message_flags), word, message_flags);
+}
+
 bool is_past(const timespec& deadline) noexcept {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -271,6 +307,18 @@ SHUNT_EXPORT ssize_t writev(int fd, const iovec* vector, int count) {
     const msghdr message = message_of(vector, count);
     return sent(shunt::socket::send_message(word.socket(), &message, 0), word, 0);
 }
+SHUNT_EXPORT ssize_t preadv2(int fd, const iovec* vector, int count, off_t offset, int flags) {
+    return read_vector(fd, vector, count, offset, flags);
+}
+SHUNT_EXPORT ssize_t preadv64v2(int fd, const iovec* vector, int count, off64_t offset, int flags) {
+    return read_vector(fd, vector, count, offset, flags);
+}
+SHUNT_EXPORT ssize_t pwritev2(int fd, const iovec* vector, int count, off_t offset, int flags) {
+    return write_vector(fd, vector, count, offset, flags);
+}
+SHUNT_EXPORT ssize_t pwritev64v2(int fd, const iovec* vector, int count, off64_t offset, int flags) {
+    return write_vector(fd, vector, count, offset, flags);
+}
 SHUNT_EXPORT ssize_t send(int fd, const void* data, size_t size, int flags) {
     return send_any(fd, data, size, flags);
 }
@@ -294,6 +342,9 @@ SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
 SHUNT_EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
     const Word word = fds.find(fd);
     return word.is_socket() || word.is_candidate() ? send_many(fd, word, messages, count, flags) : real.sendmmsg(fd, messages, count, flags);
+}
+SHUNT_EXPORT int __sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+    return sendmmsg(fd, messages, count, flags);
 }
 SHUNT_EXPORT ssize_t recv(int fd, void* data, size_t size, int flags) {
     return receive_any(fd, data, size, flags);

@@ -1,11 +1,9 @@
 // Stand-ins first (a constant table, so that it is there before any code runs), libc's own functions from resolve() on.
 #include "preload/libc.hpp"
 
-#include <cstdarg>
 #include <dlfcn.h>
 
 #include <cstdarg>
-
 #include <type_traits>
 
 #include "preload/shim.hpp"
@@ -67,6 +65,7 @@ void look_up(Function& slot, const char* name) noexcept {
 constinit Libc real = {
     RAW(socket), RAW(bind), RAW(listen), RAW(accept4), RAW(accept), RAW(connect), RAW(shutdown), RAW(getsockname), RAW(getpeername),
     RAW(getsockopt), RAW(setsockopt), RAW(read), RAW(write), RAW(readv), RAW(writev),
+    LATE(preadv2), LATE(pwritev2),
     .send = [](int fd, const void* data, size_t size, int flags) {
         return answer<ssize_t>(sys::call(SYS_sendto, fd, as_word(data), as_word(size), flags));
     },
@@ -74,24 +73,26 @@ constinit Libc real = {
     .recv = [](int fd, void* data, size_t size, int flags) {
         return answer<ssize_t>(sys::call(SYS_recvfrom, fd, as_word(data), as_word(size), flags));
     },
-    RAW(recvfrom), RAW(recvmsg), RAW(recvmmsg), RAW(sendfile), RAW(close), RAW(close_range), RAW(dup), RAW(dup2), RAW(dup3),
+    RAW(recvfrom), RAW(recvmsg), RAW(recvmmsg), RAW(sendfile), RAW(splice), RAW(close), RAW(close_range), RAW(dup), RAW(dup2), RAW(dup3),
     .fcntl64 = early_fcntl,
     .ioctl = early_ioctl,
     RAW(poll), LATE(ppoll), RAW(select), LATE(pselect), RAW(epoll_create), RAW(epoll_create1), RAW(epoll_ctl), RAW(epoll_wait),
     LATE(epoll_pwait), LATE(epoll_pwait2), LATE(sigaction), LATE(fork),
     .exit_now = [](int status) { sys::call(SYS_exit_group, status); },
-    LATE(fdopen), LATE(fclose),
+    LATE(fdopen), LATE(fclose), LATE(vdprintf), LATE(__vdprintf_chk), RAW(execve), LATE(execv), LATE(execvp), LATE(execvpe),
+    RAW(execveat), LATE(fexecve),
 };
 // clang-format on
 
 void resolve() noexcept {
 #define FIND(name) look_up(real.name, #name)
     FIND(socket), FIND(bind), FIND(listen), FIND(accept4), FIND(accept), FIND(connect), FIND(shutdown), FIND(getsockname);
-    FIND(getpeername), FIND(getsockopt), FIND(setsockopt), FIND(read), FIND(write), FIND(readv), FIND(writev), FIND(send);
-    FIND(sendto), FIND(sendmsg), FIND(sendmmsg), FIND(recv), FIND(recvfrom), FIND(recvmsg), FIND(recvmmsg), FIND(sendfile);
+    FIND(getpeername), FIND(getsockopt), FIND(setsockopt), FIND(read), FIND(write), FIND(readv), FIND(writev), FIND(preadv2), FIND(pwritev2), FIND(send);
+    FIND(sendto), FIND(sendmsg), FIND(sendmmsg), FIND(recv), FIND(recvfrom), FIND(recvmsg), FIND(recvmmsg), FIND(sendfile), FIND(splice);
     FIND(close), FIND(close_range), FIND(dup), FIND(dup2), FIND(dup3), FIND(fcntl64), FIND(ioctl), FIND(poll), FIND(ppoll);
     FIND(select), FIND(pselect), FIND(epoll_create), FIND(epoll_create1), FIND(epoll_ctl), FIND(epoll_wait), FIND(epoll_pwait);
     FIND(epoll_pwait2), FIND(sigaction), FIND(fork), FIND(fdopen), FIND(fclose);
+    FIND(vdprintf), FIND(__vdprintf_chk), FIND(execve), FIND(execv), FIND(execvp), FIND(execvpe), FIND(execveat), FIND(fexecve);
     look_up(real.exit_now, "_exit");
 #undef FIND
 }

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include <cstdarg>
 #include <cstdio>
 
 namespace shunt::preload {
@@ -31,6 +32,8 @@ struct Libc {
     ssize_t (*write)(int, const void*, size_t);
     ssize_t (*readv)(int, const iovec*, int);
     ssize_t (*writev)(int, const iovec*, int);
+    ssize_t (*preadv2)(int, const iovec*, int, off_t, int);
+    ssize_t (*pwritev2)(int, const iovec*, int, off_t, int);
     ssize_t (*send)(int, const void*, size_t, int);
     ssize_t (*sendto)(int, const void*, size_t, int, const sockaddr*, socklen_t);
     ssize_t (*sendmsg)(int, const msghdr*, int);
@@ -40,6 +43,7 @@ struct Libc {
     ssize_t (*recvmsg)(int, msghdr*, int);
     int (*recvmmsg)(int, mmsghdr*, unsigned, int, timespec*);
     ssize_t (*sendfile)(int, int, off_t*, size_t);
+    ssize_t (*splice)(int, off64_t*, int, off64_t*, size_t, unsigned);
     int (*close)(int);
     int (*close_range)(unsigned, unsigned, int);
     int (*dup)(int);
@@ -62,6 +66,14 @@ struct Libc {
     void (*exit_now)(int);  // _exit
     FILE* (*fdopen)(int, const char*);
     int (*fclose)(FILE*);
+    int (*vdprintf)(int, const char*, va_list);
+    int (*__vdprintf_chk)(int, int, const char*, va_list);
+    int (*execve)(const char*, char* const*, char* const*);
+    int (*execv)(const char*, char* const*);
+    int (*execvp)(const char*, char* const*);
+    int (*execvpe)(const char*, char* const*, char* const*);
+    int (*execveat)(int, const char*, char* const*, char* const*, int);
+    int (*fexecve)(int, char* const*, char* const*);
 };
 
 extern Libc real;

@@ -25,7 +25,25 @@ bool is_momentary(int level, int name) noexcept {
     return level == IPPROTO_TCP && (name == TCP_QUICKACK || name == TCP_CORK);
 }
 
+// A fresh socket may still be the kernel's: it is from here on, when it is asked for what the stack does not have.
+int set_foreign_option(int fd, Word word, int level, int name, const void* value, socklen_t length) noexcept {
+    if (word.is_socket() || must_be_ours()) {
+        log::debug("fd {}: option {} of level {} is not carried: ENOPROTOOPT", fd, name, level);
+        return answer(-ENOPROTOOPT);
+    }
+    const int result = real.setsockopt(fd, level, name, value, length);
+    if (result == 0) {
+        log_kernel(fd, "it was given an option that Shunt does not carry", nullptr, 0);
+        give_to_kernel(fd, word);
+    }
+    return result;
+}
+
 int set_option(int fd, Word word, int level, int name, const void* value, socklen_t length) noexcept {
+    const socket::OptionKind kind = socket::kind_of_option(word.is_stream(), level, name);
+    if (kind == socket::OptionKind::foreign) {
+        return set_foreign_option(fd, word, level, name, value, length);
+    }
     if (joins_group(level, name)) {
         log_kernel(fd, "Shunt does not carry multicast groups yet", nullptr, 0);
     }
@@ -33,11 +51,8 @@ int set_option(int fd, Word word, int level, int name, const void* value, sockle
         return answer(socket::set_option(word.socket(), level, name, value, length));
     }
     const int result = real.setsockopt(fd, level, name, value, length);
-    if (!word.is_socket() || result != 0) {
-        return result;
-    }
-    const long ours = socket::set_option(word.socket(), level, name, value, length);
-    return ours == -ENOPROTOOPT ? 0 : answer(ours);
+    const bool is_done = !word.is_socket() || result != 0 || kind == socket::OptionKind::kept;
+    return is_done ? result : answer(socket::set_option(word.socket(), level, name, value, length));
 }
 
 int get_option(int fd, Word word, int level, int name, void* value, socklen_t* length) noexcept {
@@ -74,7 +89,7 @@ using namespace shunt::preload;
 extern "C" {
 SHUNT_EXPORT int setsockopt(int fd, int level, int name, const void* value, socklen_t length) noexcept {
     const Word word = fds.find(fd);
-    return word.is_none() ? real.setsockopt(fd, level, name, value, length) : set_option(fd, word, level, name, value, length);
+    return word.is_socket() || word.is_candidate() ? set_option(fd, word, level, name, value, length) : real.setsockopt(fd, level, name, value, length);
 }
 SHUNT_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
     const Word word = fds.find(fd);

@@ -31,6 +31,7 @@ using socket::Runtime;
 constexpr int exit_configuration = 2;
 
 std::atomic<long> process_id{0};
+bool is_forked = false;
 
 template <class F>
 void for_each_socket(F f) noexcept {
@@ -53,6 +54,7 @@ void after_fork_in_parent() {
 
 void after_fork_in_child() {
     process_id.store(sys::getpid());
+    is_forked = true;
     Runtime::instance().after_fork_in_child();
     unlock_after_fork();
 }
@@ -83,8 +85,8 @@ void finish() noexcept {
     for (int fd = 0; fd < fds.end(); ++fd) {
         const Word word = fds.find(fd);
         if (word.is_socket()) {
-            socket::set_nonblocking(word.socket(), true);  // a process that ends does not linger
-            release(fds.take(fd), fd);
+            fds.take(fd);
+            socket::abandon(word.socket());  // a process that ends does not linger
         }
     }
     Runtime::instance().finish();
@@ -133,6 +135,10 @@ __attribute__((destructor(101))) void destruct() {
 
 bool is_this_process() noexcept {
     return !active || sys::getpid() == process_id.load(std::memory_order_relaxed);
+}
+
+bool owns_the_stack() noexcept {
+    return !is_forked;
 }
 
 }  // namespace shunt::preload

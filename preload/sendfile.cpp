@@ -1,4 +1,7 @@
-// sendfile to a socket of ours: read a piece, send it; the file's position ends behind what was sent, no further.
+// sendfile to a socket of ours: read a piece, send it; the file's position ends behind what was sent, no further. splice between one of ours and
+// a pipe: what cannot go on stays where it was.
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
@@ -58,6 +61,70 @@ ssize_t send_any_file(int out, int in, off_t* offset, size_t size) {
     return answer<ssize_t>(fds.find(in).is_socket() ? -EINVAL : send_file(word, in, offset, size));
 }
 
+bool is_pipe(int fd) noexcept {
+    return sys::fcntl(fd, F_GETPIPE_SZ) >= 0;
+}
+
+// The pipe's first bytes, at most `size`, without taking them out: tee to a pipe of our own.
+long peek(int pipe_fd, std::byte* to, std::size_t size, unsigned flags) noexcept {
+    int ends[2];
+    if (const long error = sys::call(SYS_pipe2, sys::word(ends), O_CLOEXEC); error != 0) {
+        return error;
+    }
+    long count = sys::call(SYS_tee, pipe_fd, ends[1], static_cast<long>(size), flags & SPLICE_F_NONBLOCK);
+    if (count > 0) {
+        count = sys::read(ends[0], to, static_cast<std::size_t>(count));
+    }
+    sys::close(ends[0]);
+    sys::close(ends[1]);
+    return count;
+}
+
+long splice_out(int pipe_fd, Word word, std::size_t size, unsigned flags) noexcept {
+    std::byte piece[piece_bytes];
+    const long count = peek(pipe_fd, piece, std::min(size, piece_bytes), flags);
+    if (count <= 0) {
+        return count;
+    }
+    const long sent = socket::send(word.socket(), piece, static_cast<std::size_t>(count), (flags & SPLICE_F_MORE) != 0 ? MSG_MORE : 0);
+    if (sent == -EPIPE) {
+        sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), SIGPIPE);
+    }
+    return sent > 0 ? sys::read(pipe_fd, piece, static_cast<std::size_t>(sent)) : sent;
+}
+
+// A pipe that can be written to has room for a page; so much, and no more, is taken from the socket.
+long splice_in(int fd, Word word, int pipe_fd, std::size_t size, unsigned flags) noexcept {
+    constexpr std::size_t page_bytes = 4096;
+    const bool waits = (flags & SPLICE_F_NONBLOCK) == 0 && (sys::fcntl(pipe_fd, F_GETFL) & O_NONBLOCK) == 0;
+    pollfd room{pipe_fd, POLLOUT, 0};
+    const timespec zero{0, 0};
+    if (const long ready = sys::ppoll(&room, 1, waits ? nullptr : &zero, nullptr); ready <= 0) {
+        return ready < 0 ? ready : -EAGAIN;
+    }
+    std::byte piece[page_bytes];
+    const long count = socket::receive(word.socket(), fd, piece, std::min(size, page_bytes), 0);
+    return count > 0 ? sys::write(pipe_fd, piece, static_cast<std::size_t>(count)) : count;
+}
+
+ssize_t splice_any(int in, off64_t* in_offset, int out, off64_t* out_offset, size_t size, unsigned flags) {
+    const Word from = fds.find(in), to = fds.find(out);
+    if (!from.is_socket() && !to.is_socket()) {
+        return real.splice(in, in_offset, out, out_offset, size, flags);
+    }
+    if (size == 0) {
+        return 0;
+    }
+    constexpr unsigned known = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT;
+    if ((flags & ~known) != 0 || !is_pipe(to.is_socket() ? in : out)) {
+        return answer<ssize_t>(-EINVAL);
+    }
+    if (in_offset != nullptr || out_offset != nullptr) {
+        return answer<ssize_t>((to.is_socket() ? in_offset : out_offset) != nullptr ? -ESPIPE : -EINVAL);
+    }
+    return answer<ssize_t>(to.is_socket() ? splice_out(in, to, size, flags) : splice_in(in, from, out, size, flags));
+}
+
 }  // namespace
 }  // namespace shunt::preload
 
@@ -68,5 +135,8 @@ SHUNT_EXPORT ssize_t sendfile(int out, int in, off_t* offset, size_t size) noexc
 }
 SHUNT_EXPORT ssize_t sendfile64(int out, int in, off64_t* offset, size_t size) noexcept {
     return shunt::preload::send_any_file(out, in, offset, size);
+}
+SHUNT_EXPORT ssize_t splice(int in, off64_t* in_offset, int out, off64_t* out_offset, size_t size, unsigned flags) {
+    return shunt::preload::splice_any(in, in_offset, out, out_offset, size, flags);
 }
 }

@@ -240,6 +240,9 @@ SHUNT_EXPORT int socket(int domain, int type, int protocol) noexcept {
     }
     return fd;
 }
+SHUNT_EXPORT int __socket(int domain, int type, int protocol) noexcept {
+    return ::socket(domain, type, protocol);
+}
 SHUNT_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
     const Word word = fds.find(fd);
     if (word.is_socket()) {

@@ -1,8 +1,10 @@
 // Streams over sockets of ours: libc's own streams read and write by system call, which the kernel's socket cannot answer. fdopen of one of ours
-// makes a stream that calls us instead; its fileno() is -1. fclose of a stream that was opened before the decision must not leave a stale word.
+// makes a stream that calls us instead. fclose of a stream that was opened before the decision must not leave a stale word.
 #include <stdio.h>
 
+#include <cstdarg>
 #include <cstdint>
+#include <cstdlib>
 
 #include "preload/fd_table.hpp"
 #include "preload/libc.hpp"
@@ -31,26 +33,54 @@ ssize_t write_stream(void* cookie, const char* data, size_t size) {
     return written < 0 ? 0 : written;  // what a cookie's write returns for an error
 }
 
+int seek_stream(void*, off64_t*, int) {
+    return answer(-ESPIPE);
+}
+
 int close_stream(void* cookie) {
     return ::close(fd_of(cookie));
 }
 
 FILE* open_stream(int fd, const char* mode) noexcept {
-    const cookie_io_functions_t functions{read_stream, write_stream, nullptr, close_stream};
-    return fopencookie(reinterpret_cast<void*>(static_cast<std::intptr_t>(fd)), mode, functions);
+    const cookie_io_functions_t functions{read_stream, write_stream, seek_stream, close_stream};
+    FILE* stream = fopencookie(reinterpret_cast<void*>(static_cast<std::intptr_t>(fd)), mode, functions);
+    if (stream != nullptr) {
+        stream->_fileno = fd;  // for fileno(); a cookie's stream does not use it otherwise
+    }
+    return stream;
 }
 
 int close_file(FILE* stream) {
     const int fd = fds.end() != 0 ? fileno(stream) : -1;
-    if (fds.find(fd).is_none() || !is_this_process()) {
+    const Word word = fds.find(fd);
+    if (word.is_none() || !is_this_process()) {
         return real.fclose(stream);
     }
+    const bool is_flushed = !word.is_socket() || fflush(stream) == 0;  // by us: afterwards the descriptor is the kernel's
+    const int flush_error = errno;
     const Word removed = remove_descriptor(fd);
     const int result = real.fclose(stream);
-    const int error = errno;
+    const int error = is_flushed ? errno : flush_error;
     release(removed, fd);
     errno = error;
-    return result;
+    return is_flushed ? result : EOF;
+}
+
+int print(int fd, const char* format, va_list list) {
+    char* text = nullptr;
+    const int size = vasprintf(&text, format, list);
+    int done = 0;
+    while (done < size) {
+        const ssize_t written = ::write(fd, text + done, static_cast<size_t>(size - done));
+        if (written < 0) {
+            break;
+        }
+        done += static_cast<int>(written);
+    }
+    if (size >= 0) {
+        std::free(text);
+    }
+    return size >= 0 && done == size ? size : -1;
 }
 
 }  // namespace
@@ -63,7 +93,30 @@ extern "C" {
 SHUNT_EXPORT FILE* fdopen(int fd, const char* mode) noexcept {
     return fds.socket_of(fd) != nullptr ? open_stream(fd, mode) : real.fdopen(fd, mode);
 }
+SHUNT_EXPORT FILE* _IO_fdopen(int fd, const char* mode) noexcept {
+    return fdopen(fd, mode);
+}
 SHUNT_EXPORT int fclose(FILE* stream) {
     return close_file(stream);
+}
+SHUNT_EXPORT int vdprintf(int fd, const char* format, va_list list) {
+    return fds.socket_of(fd) != nullptr ? print(fd, format, list) : real.vdprintf(fd, format, list);
+}
+SHUNT_EXPORT int __vdprintf_chk(int fd, int flag, const char* format, va_list list) {
+    return fds.socket_of(fd) != nullptr ? print(fd, format, list) : real.__vdprintf_chk(fd, flag, format, list);
+}
+SHUNT_EXPORT int dprintf(int fd, const char* format, ...) {
+    va_list list;
+    va_start(list, format);
+    const int result = vdprintf(fd, format, list);
+    va_end(list);
+    return result;
+}
+SHUNT_EXPORT int __dprintf_chk(int fd, int flag, const char* format, ...) {
+    va_list list;
+    va_start(list, format);
+    const int result = __vdprintf_chk(fd, flag, format, list);
+    va_end(list);
+    return result;
 }
 }

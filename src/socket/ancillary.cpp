@@ -55,7 +55,13 @@ void write_ancillary(Layer& layer, const Socket& socket, const Packet& packet, m
         const timeval coarse{at.tv_sec, at.tv_nsec / 1000};
         writer.add(SOL_SOCKET, SO_TIMESTAMP, &coarse, sizeof coarse);
     }
-    if (socket.pktinfo && !socket.is_v6) {
+    if (socket.pktinfo && socket.is_v6) {
+        in6_pktinfo info{};
+        info.ipi6_addr.s6_addr[10] = info.ipi6_addr.s6_addr[11] = 0xff;  // v4-mapped
+        const std::uint32_t raw = htonl(packet.meta().local_address);
+        std::memcpy(info.ipi6_addr.s6_addr + 12, &raw, sizeof raw);
+        writer.add(IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
+    } else if (socket.pktinfo) {
         in_pktinfo info{};
         info.ipi_addr.s_addr = htonl(packet.meta().local_address);
         info.ipi_spec_dst = info.ipi_addr;

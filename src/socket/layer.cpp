@@ -94,7 +94,7 @@ short readiness_of_connection(const Layer& layer, const Socket& socket) noexcept
     if (no_more_input) {
         mask |= POLLRDHUP;
     }
-    if ((no_more_input && no_more_output && (c.fin_received || is_over)) || is_over) {
+    if (no_more_input && no_more_output) {
         mask |= POLLHUP;
     }
     if (no_more_output) {

@@ -123,6 +123,16 @@ void release(Socket& socket, int) noexcept {
     }
 }
 
+bool abandon(Socket& socket) noexcept {
+    Guard guard(layer());
+    if (socket.references == 1) {
+        drop_last_reference(guard, socket);
+        return true;
+    }
+    --socket.references;
+    return false;
+}
+
 void drop_last_reference(Guard& guard, Socket& socket) noexcept {
     const Time now = guard.layer().now();
     destroy(guard.layer(), socket, now);
@@ -136,6 +146,9 @@ void set_nonblocking(Socket& socket, bool on) noexcept { socket.nonblocking = on
 bool is_nonblocking(const Socket& socket) noexcept { return socket.nonblocking; }
 
 long bind(Socket& socket, const sockaddr* address, socklen_t length) noexcept {
+    if (address == nullptr) {
+        return -EFAULT;
+    }
     const auto where = read_address(address, length, socket.is_v6);
     if (!where) {
         return -(code_of(where.error()) == ENETUNREACH ? EADDRNOTAVAIL : code_of(where.error()));
@@ -220,10 +233,13 @@ long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, sockle
     what.restartable = socket.rcvtimeo == Duration::max();
     if (socket.listener->accept_head == nullptr) {
         ++socket.references;
-        const Wake wake = wait_until(guard, what, [&socket] { return socket.listener->accept_head != nullptr; });
+        const Wake wake = wait_until(guard, what, [&socket] { return socket.listener == nullptr || socket.listener->accept_head != nullptr; });
         if (--socket.references == 0) {
             destroy(layer, socket, layer.now());
             return -EBADF;
+        }
+        if (socket.listener == nullptr) {  // another thread has shut it down
+            return -EINVAL;
         }
         switch (wake) {
             case Wake::ready: break;
@@ -251,80 +267,99 @@ long connect_udp(Guard& guard, Socket& socket, Address to, bool dissolve) noexce
     return done ? 0 : -code_of(done.error());
 }
 
-// How the attempt has ended; 0 when it is still going on.
-long outcome_of_connect(Socket& socket) noexcept {
-    tcp::Connection& c = *socket.connection;
-    if (c.state == tcp::State::syn_sent || c.state == tcp::State::syn_received) {
-        return 0;
+bool is_opening(const Socket& socket) noexcept {
+    return socket.connection->state == tcp::State::syn_sent || socket.connection->state == tcp::State::syn_received;
+}
+
+// Sends the SYN. A connection that has failed may be tried again.
+long start_connect(Guard& guard, Socket& socket, Address to) noexcept {
+    Layer& layer = guard.layer();
+    tcp::Tcp& tcp = layer.stack->tcp();
+    if (tcp::Connection* old = std::exchange(socket.connection, nullptr)) {
+        tcp.release(*old, false, layer.now());
     }
-    socket.was_connecting = false;
-    if (c.state == tcp::State::closed && c.error != 0) {
-        return -std::exchange(c.error, 0);
+    const std::uint32_t destination = to.address != 0 ? to.address : layer.stack->ipv4().addresses()[0].address;
+    const auto c = tcp.connect(socket.bound_address, socket.bound_port, destination, to.port, socket.options, layer.now());
+    if (!c) {
+        return -code_of(c.error());
     }
-    return 1;
+    socket.connection = *c;
+    socket.connection->owner = &socket;
+    socket.was_connecting = true;
+    layer.stack->flush(layer.now());
+    return 0;
+}
+
+// Waits for the attempt's end and tells it, once.
+long finish_connect(Guard& guard, Socket& socket) noexcept {
+    Socket* sockets[] = {&socket};
+    WaitFor what;
+    what.sockets = sockets;
+    what.deadline = saturating_add(guard.layer().now(), socket.sndtimeo);
+    what.restartable = socket.sndtimeo == Duration::max();
+    ++socket.references;  // another thread may close it meanwhile
+    const Wake wake = wait_until(guard, what, [&socket] { return !is_opening(socket); });
+    const bool is_over = !is_opening(socket);
+    const int error = is_over && socket.connection->state == tcp::State::closed ? std::exchange(socket.connection->error, 0) : 0;
+    socket.was_connecting = socket.was_connecting && !is_over;
+    if (socket.references == 1) {
+        drop_last_reference(guard, socket);
+    } else {
+        --socket.references;
+    }
+    return is_over ? -error : wake == Wake::interrupted ? -EINTR : -EINPROGRESS;
 }
 
 }  // namespace
 
 long connect(Socket& socket, const sockaddr* address, socklen_t length) noexcept {
-    const bool dissolve = address != nullptr && length >= sizeof(sa_family_t) && address->sa_family == AF_UNSPEC;
+    if (address == nullptr) {
+        return -EFAULT;
+    }
+    const bool dissolve = length >= sizeof(sa_family_t) && address->sa_family == AF_UNSPEC;
     const auto to = dissolve ? Result<Address>(Address{}) : read_address(address, length, socket.is_v6);
     if (!to) {
         return -code_of(to.error());
     }
     Guard guard(layer());
-    Layer& layer = guard.layer();
-    tcp::Tcp& tcp = layer.stack->tcp();
     if (socket.udp != nullptr) {
         return connect_udp(guard, socket, *to, dissolve);
     }
     if (socket.listener != nullptr) {
         return -EISCONN;
     }
-    tcp::Connection* old = socket.connection;
-    if (old != nullptr && old->state == tcp::State::closed && !socket.was_connecting) {  // a failed attempt may be repeated
-        socket.connection = nullptr;
-        tcp.release(*old, false, layer.now());
-        old = nullptr;
-    }
-    if (old == nullptr) {
+    if (socket.connection == nullptr || (socket.connection->state == tcp::State::closed && !socket.was_connecting)) {
         if (dissolve) {
             return 0;
         }
-        const std::uint32_t destination = to->address != 0 ? to->address : layer.stack->ipv4().addresses()[0].address;
-        const auto c = tcp.connect(socket.bound_address, socket.bound_port, destination, to->port, socket.options, layer.now());
-        if (!c) {
-            return -code_of(c.error());
+        if (const long error = start_connect(guard, socket, *to); error != 0) {
+            return error;
         }
-        socket.connection = *c;
-        socket.connection->owner = &socket;
-        socket.was_connecting = true;
-        layer.stack->flush(layer.now());
-        if (socket.nonblocking && outcome_of_connect(socket) == 0) {
+        if (socket.nonblocking) {  // also when it is over already, on an address of ours: poll and SO_ERROR tell
             return -EINPROGRESS;
         }
     } else if (!socket.was_connecting) {
         return -EISCONN;
-    } else if (socket.nonblocking && outcome_of_connect(socket) == 0) {
+    } else if (socket.nonblocking && is_opening(socket)) {
         return -EALREADY;
     }
-    Socket* sockets[] = {&socket};
-    WaitFor what;
-    what.sockets = sockets;
-    what.deadline = saturating_add(layer.now(), socket.sndtimeo);
-    what.restartable = socket.sndtimeo == Duration::max();
-    if (socket.was_connecting) {
-        const Wake wake = wait_until(guard, what, [&socket] { return socket.connection->state != tcp::State::syn_sent && socket.connection->state != tcp::State::syn_received; });
-        if (wake == Wake::timed_out) {
-            return -EINPROGRESS;
-        }
-        if (wake == Wake::interrupted) {
-            return -EINTR;
+    return finish_connect(guard, socket);
+}
+
+namespace {
+
+// News that no endpoint of the stack's brings.
+void tell(Layer& layer, Socket& socket) noexcept {
+    layer.pending_wakes |= socket.sleepers;
+    for (Interest* interest = socket.interests; interest != nullptr; interest = interest->next_of_socket) {
+        if (!interest->is_disabled) {
+            make_ready(*interest->set, *interest);
+            layer.pending_wakes |= interest->set->sleepers;
         }
     }
-    const long outcome = outcome_of_connect(socket);
-    return outcome > 0 ? 0 : outcome;
 }
+
+}  // namespace
 
 long shutdown(Socket& socket, int how) noexcept {
     if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) {
@@ -333,17 +368,15 @@ long shutdown(Socket& socket, int how) noexcept {
     Guard guard(layer());
     Layer& layer = guard.layer();
     if (socket.udp != nullptr) {
-        if (socket.udp->remote_port == 0) {
-            return -ENOTCONN;
-        }
         socket.udp->is_shut_for_receive |= how != SHUT_WR;
         socket.udp->is_shut_for_send |= how != SHUT_RD;
         layer.stack->changed().note(*socket.udp, ready::input | ready::output);
-        return 0;
+        return socket.udp->remote_port != 0 ? 0 : -ENOTCONN;  // Linux says so, and wakes readers all the same
     }
     if (socket.listener != nullptr && how != SHUT_WR) {  // Linux: a listener stops listening
         layer.stack->tcp().close(*socket.listener, layer.now());
         socket.listener = nullptr;
+        tell(layer, socket);
         return 0;
     }
     tcp::Connection* c = socket.connection;

@@ -1,13 +1,16 @@
-// Socket options as one table: level, name, how to read it, how to set it, whether a socket that becomes ours takes it over from the kernel's.
+// Socket options as one table: level, name, how to read it, how to set it, whether a socket that becomes ours takes it over from the kernel's; and
+// the list of those that the kernel's descriptor may keep for itself.
 #include "socket/options.hpp"
 
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
 #include <cstring>
-#include <span>
+#include <iterator>
+#include <string_view>
 #include <utility>
 
 #include "base/sys.hpp"
@@ -62,7 +65,8 @@ long change(Layer& layer, Socket& socket, Change apply) noexcept {
 long get_buffer(Layer& layer, Socket& socket, Value value, bool receive) noexcept {
     const Tunables& t = layer.stack->tunables();
     if (socket.udp != nullptr) {
-        return value.give(static_cast<int>(receive ? socket.udp->rcvbuf : static_cast<std::uint32_t>(t.wmem_default)));
+        const auto send_bytes = socket.options.sndbuf_locked ? static_cast<int>(socket.options.sndbuf) : t.wmem_default;
+        return value.give(receive ? static_cast<int>(socket.udp->rcvbuf) : send_bytes);
     }
     const tcp::ConnectionOptions& o = tcp_options(socket);
     if (receive) {
@@ -71,9 +75,12 @@ long get_buffer(Layer& layer, Socket& socket, Value value, bool receive) noexcep
     return value.give(o.sndbuf_locked ? static_cast<int>(o.sndbuf) : t.tcp_wmem.default_bytes);
 }
 
-long set_receive_buffer(Layer& layer, Socket& socket, int value) noexcept {  // doubled, as Linux
-    const auto limited = static_cast<std::uint32_t>(std::clamp(value, 0, layer.stack->tunables().rmem_max));
-    const std::uint32_t bytes = std::max(limited * 2, 2304U);
+std::uint32_t doubled(int value, std::uint32_t minimum) noexcept {
+    return std::max(static_cast<std::uint32_t>(std::clamp(value, 0, 0x3fff'ffff)) * 2, minimum);
+}
+
+long put_receive_buffer(Layer& layer, Socket& socket, int value) noexcept {
+    const std::uint32_t bytes = doubled(value, 2304);
     if (socket.udp != nullptr) {
         socket.udp->rcvbuf = bytes;
         return 0;
@@ -81,10 +88,19 @@ long set_receive_buffer(Layer& layer, Socket& socket, int value) noexcept {  // 
     return change(layer, socket, [bytes](tcp::ConnectionOptions& o) { o.rcvbuf = bytes, o.rcvbuf_locked = true; });
 }
 
+// What a datagram socket sends leaves at once: its buffer is a number to read back.
+long put_send_buffer(Layer& layer, Socket& socket, int value) noexcept {
+    const std::uint32_t bytes = doubled(value, 4608);
+    return change(layer, socket, [bytes](tcp::ConnectionOptions& o) { o.sndbuf = bytes, o.sndbuf_locked = true; });
+}
+
+// Doubled, and limited by the tunable, as Linux.
+long set_receive_buffer(Layer& layer, Socket& socket, int value) noexcept {
+    return put_receive_buffer(layer, socket, std::min(value, layer.stack->tunables().rmem_max));
+}
+
 long set_send_buffer(Layer& layer, Socket& socket, int value) noexcept {
-    const auto limited = static_cast<std::uint32_t>(std::clamp(value, 0, layer.stack->tunables().wmem_max));
-    const std::uint32_t bytes = std::max(limited * 2, 4608U);
-    return socket.udp != nullptr ? 0 : change(layer, socket, [bytes](tcp::ConnectionOptions& o) { o.sndbuf = bytes, o.sndbuf_locked = true; });
+    return put_send_buffer(layer, socket, std::min(value, layer.stack->tunables().wmem_max));
 }
 
 long get_error(Layer&, Socket& socket, Value value) noexcept {
@@ -172,6 +188,16 @@ long get_tcp_info(Layer& layer, Socket& socket, Value value) noexcept {
     Row{level, name, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(s.member)); },                   \
         [](Layer&, Socket& s, int value) noexcept -> long { s.member = value != 0; return 0; }, imported}
 
+// The only one that congestion.hpp has.
+constexpr char congestion_name[16] = "reno";
+
+long get_mtu(Layer&, Socket& socket, Value value) noexcept {
+    if (socket.connection != nullptr) {
+        return value.give(socket.connection->path.mtu);
+    }
+    return socket.udp != nullptr && socket.udp->path ? value.give(socket.udp->path->mtu) : -ENOTCONN;
+}
+
 const Row rows[] = {
     {SOL_SOCKET, SO_TYPE, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.type); }, nullptr, false},
     {SOL_SOCKET, SO_DOMAIN, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.is_v6 ? AF_INET6 : AF_INET); }, nullptr, false},
@@ -205,10 +231,12 @@ const Row rows[] = {
     {SOL_SOCKET, SO_SNDBUF, [](Layer& l, Socket& s, Value v) noexcept { return get_buffer(l, s, v, false); }, set_send_buffer, false},
     {SOL_SOCKET, SO_RCVLOWAT, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(s.rcvlowat)); },
      [](Layer&, Socket& s, int value) noexcept -> long { s.rcvlowat = value > 0 ? static_cast<std::uint32_t>(value) : 1; return 0; }, true},
-    {SOL_SOCKET, SO_PRIORITY, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.priority); },
-     [](Layer&, Socket& s, int value) noexcept -> long { s.priority = value; return 0; }, false},
-    SHUNT_SOCKET_FLAG(SOL_SOCKET, SO_TIMESTAMP, timestamp, true),
-    SHUNT_SOCKET_FLAG(SOL_SOCKET, SO_TIMESTAMPNS, timestamp_ns, true),
+    {SOL_SOCKET, SO_RCVBUFFORCE, nullptr, [](Layer& l, Socket& s, int value) noexcept { return put_receive_buffer(l, s, value); }, false},
+    {SOL_SOCKET, SO_SNDBUFFORCE, nullptr, [](Layer& l, Socket& s, int value) noexcept { return put_send_buffer(l, s, value); }, false},
+    {SOL_SOCKET, SO_TIMESTAMP, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.timestamp ? 1 : 0); },
+     [](Layer&, Socket& s, int value) noexcept -> long { s.timestamp = value != 0; s.timestamp_ns = false; return 0; }, true},
+    {SOL_SOCKET, SO_TIMESTAMPNS, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.timestamp_ns ? 1 : 0); },
+     [](Layer&, Socket& s, int value) noexcept -> long { s.timestamp_ns = value != 0; s.timestamp = s.timestamp && value == 0; return 0; }, true},
     SHUNT_TCP_FLAG(SOL_SOCKET, SO_KEEPALIVE, keepalive, true),
     SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_NODELAY, nodelay, true),
     SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_CORK, cork, true),
@@ -227,7 +255,10 @@ const Row rows[] = {
          s.options.maxseg = static_cast<std::uint16_t>(value);
          return 0;
      }, false},
+    SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_NOTSENT_LOWAT, notsent_lowat, 0, 0x7fffffff, 0, true),
     {IPPROTO_TCP, TCP_INFO, get_tcp_info, nullptr, false},
+    {IPPROTO_TCP, TCP_CONGESTION, [](Layer&, Socket&, Value v) noexcept { return v.give(congestion_name, sizeof congestion_name); }, nullptr, false},
+    {IPPROTO_IP, IP_MTU, get_mtu, nullptr, false},
     {IPPROTO_IP, IP_TOS, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.options.tos); },
      [](Layer& l, Socket& s, int value) noexcept -> long {
          if (s.udp != nullptr) {
@@ -247,23 +278,53 @@ const Row rows[] = {
          return change(l, s, [ttl](tcp::ConnectionOptions& o) { o.ttl = ttl; });
      }, false},
     SHUNT_SOCKET_FLAG(IPPROTO_IP, IP_PKTINFO, pktinfo, true),
+    SHUNT_SOCKET_FLAG(IPPROTO_IPV6, IPV6_RECVPKTINFO, pktinfo, true),
     SHUNT_SOCKET_FLAG(IPPROTO_IPV6, IPV6_V6ONLY, v6only, false),
+};
+
+struct Name {
+    int level;
+    int name;
+};
+
+// They mean nothing here (marks, the kernel's polling, its routes), are advice, or belong to groups, which are the kernel's side of the socket.
+constexpr Name kept[] = {
+    {SOL_SOCKET, SO_DEBUG}, {SOL_SOCKET, SO_DONTROUTE}, {SOL_SOCKET, SO_OOBINLINE}, {SOL_SOCKET, SO_NO_CHECK}, {SOL_SOCKET, SO_PRIORITY},
+    {SOL_SOCKET, SO_BSDCOMPAT}, {SOL_SOCKET, SO_PASSCRED}, {SOL_SOCKET, SO_MARK}, {SOL_SOCKET, SO_INCOMING_CPU}, {SOL_SOCKET, SO_BUSY_POLL},
+    {SOL_SOCKET, SO_PREFER_BUSY_POLL}, {SOL_SOCKET, SO_BUSY_POLL_BUDGET}, {SOL_SOCKET, SO_SELECT_ERR_QUEUE},
+    {IPPROTO_TCP, TCP_DEFER_ACCEPT}, {IPPROTO_TCP, TCP_WINDOW_CLAMP}, {IPPROTO_TCP, TCP_FASTOPEN}, {IPPROTO_TCP, TCP_FASTOPEN_CONNECT},
+    {IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE}, {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS}, {IPPROTO_TCP, TCP_THIN_DUPACK}, {IPPROTO_TCP, TCP_SAVE_SYN},
+    {IPPROTO_UDP, UDP_GRO},
+    {IPPROTO_IP, IP_RECVERR}, {IPPROTO_IP, IP_MTU_DISCOVER}, {IPPROTO_IP, IP_FREEBIND}, {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT},
+    {IPPROTO_IP, IP_UNICAST_IF}, {IPPROTO_IP, IP_NODEFRAG}, {IPPROTO_IP, IP_MULTICAST_IF}, {IPPROTO_IP, IP_MULTICAST_TTL},
+    {IPPROTO_IP, IP_MULTICAST_LOOP}, {IPPROTO_IP, IP_MULTICAST_ALL}, {IPPROTO_IP, IP_ADD_MEMBERSHIP}, {IPPROTO_IP, IP_DROP_MEMBERSHIP},
+    {IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP}, {IPPROTO_IP, IP_DROP_SOURCE_MEMBERSHIP}, {IPPROTO_IP, IP_BLOCK_SOURCE}, {IPPROTO_IP, IP_UNBLOCK_SOURCE},
+    {IPPROTO_IP, IP_MSFILTER}, {IPPROTO_IP, MCAST_JOIN_GROUP}, {IPPROTO_IP, MCAST_LEAVE_GROUP}, {IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP},
+    {IPPROTO_IP, MCAST_LEAVE_SOURCE_GROUP}, {IPPROTO_IP, MCAST_BLOCK_SOURCE}, {IPPROTO_IP, MCAST_UNBLOCK_SOURCE}, {IPPROTO_IP, MCAST_MSFILTER},
 };
 
 #undef SHUNT_TCP_FLAG
 #undef SHUNT_TCP_NUMBER
 #undef SHUNT_SOCKET_FLAG
 
-const Row* find_row(const Socket& socket, int level, int name) noexcept {
+const Row* find_row(bool is_stream, int level, int name) noexcept {
     for (const Row& row : rows) {
-        if (row.level == level && row.name == name && !(level == IPPROTO_TCP && socket.udp != nullptr)) {
+        if (row.level == level && row.name == name && !(level == IPPROTO_TCP && !is_stream)) {
             return &row;
         }
     }
     return nullptr;
 }
 
+// Structures have no row.
+bool is_structure(int level, int name) noexcept {
+    return level == SOL_SOCKET && (name == SO_LINGER || name == SO_RCVTIMEO || name == SO_SNDTIMEO);
+}
+
 Duration to_timeout(const timeval& value) noexcept {
+    if (value.tv_sec < 0) {
+        return Duration{};
+    }
     const Duration d = std::chrono::seconds(value.tv_sec) + std::chrono::microseconds(value.tv_usec);
     return d == Duration{} ? Duration::max() : d;
 }
@@ -274,12 +335,20 @@ timeval from_timeout(Duration d) noexcept {
 
 }  // namespace
 
+OptionKind kind_of_option(bool is_stream, int level, int name) noexcept {
+    if (is_structure(level, name) || find_row(is_stream, level, name) != nullptr) {
+        return OptionKind::carried;
+    }
+    const bool is_kept = std::any_of(std::begin(kept), std::end(kept), [&](const Name& each) { return each.level == level && each.name == name; });
+    return is_kept || level == IPPROTO_IPV6 ? OptionKind::kept : OptionKind::foreign;
+}
+
 void import_options(Socket& socket, int fd) noexcept {
     Guard guard(layer());
     for (const Row& row : rows) {
         int value = 0;
         socklen_t length = sizeof value;
-        if (!row.imported || row.set == nullptr || find_row(socket, row.level, row.name) == nullptr || sys::getsockopt(fd, row.level, row.name, &value, &length) != 0 || length != sizeof value) {
+        if (!row.imported || row.set == nullptr || find_row(socket.udp == nullptr, row.level, row.name) == nullptr || sys::getsockopt(fd, row.level, row.name, &value, &length) != 0 || length != sizeof value) {
             continue;
         }
         row.set(guard.layer(), socket, value);
@@ -326,11 +395,7 @@ long get_option(Socket& socket, int level, int name, void* value, socklen_t* len
         const timeval timeout = from_timeout(name == SO_RCVTIMEO ? socket.rcvtimeo : socket.sndtimeo);
         return out.give(&timeout, sizeof timeout);
     }
-    if (level == IPPROTO_TCP && name == TCP_CONGESTION && socket.udp == nullptr) {
-        char reno[16] = "reno";
-        return out.give(reno, sizeof reno);
-    }
-    const Row* row = find_row(socket, level, name);
+    const Row* row = find_row(socket.udp == nullptr, level, name);
     return row != nullptr && row->get != nullptr ? row->get(guard.layer(), socket, out) : -ENOPROTOOPT;
 }
 
@@ -360,7 +425,11 @@ long set_option(Socket& socket, int level, int name, const void* value, socklen_
         (name == SO_RCVTIMEO ? socket.rcvtimeo : socket.sndtimeo) = to_timeout(timeout);
         return 0;
     }
-    const Row* row = find_row(socket, level, name);
+    if (level == IPPROTO_TCP && name == TCP_CONGESTION && socket.udp == nullptr) {
+        const std::string_view wanted(static_cast<const char*>(value), strnlen(static_cast<const char*>(value), length));
+        return wanted.empty() ? -EINVAL : wanted == congestion_name ? 0 : -ENOENT;
+    }
+    const Row* row = find_row(socket.udp == nullptr, level, name);
     if (row == nullptr || row->set == nullptr) {
         return -ENOPROTOOPT;
     }
@@ -380,10 +449,10 @@ long control(Socket& socket, unsigned long request, void* argument) noexcept {
     switch (request) {
         case FIONREAD: {
             int bytes = 0;
+            guard.layer().stack->poll(guard.layer().now());
             if (socket.udp != nullptr) {
                 bytes = socket.udp->rcv_queue.is_empty() ? 0 : static_cast<int>(socket.udp->rcv_queue.front()->size());
             } else if (socket.connection != nullptr) {
-                guard.layer().stack->poll(guard.layer().now());
                 bytes = static_cast<int>(socket.connection->rcv_queued);
             } else {
                 return -EINVAL;

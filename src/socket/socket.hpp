@@ -36,6 +36,7 @@ struct EpollSet;
 Result<Socket*> open(Stack& stack, int fd);
 void retain(Socket& socket) noexcept;                 // dup, fork
 void release(Socket& socket, int fd) noexcept;        // close: the last one closes the connection as close(2) does (SO_LINGER may block)
+bool abandon(Socket& socket) noexcept;                // the end of a process: as release, but never waits; true when it was the last
 bool is_both(const Socket& socket) noexcept;          // the kernel's side is alive too (bound to the wildcard)
 void set_both(Socket& socket, bool both) noexcept;
 bool is_stream(const Socket& socket) noexcept;
@@ -60,7 +61,11 @@ long send(Socket& socket, const void* data, std::size_t size, int flags) noexcep
 long receive(Socket& socket, int fd, void* data, std::size_t size, int flags) noexcept;
 
 long get_option(Socket& socket, int level, int name, void* value, socklen_t* length) noexcept;
-// ENOPROTOOPT for what we do not know. The shim sets the option on the kernel's fd as well (before), so that a fall-back has it.
+// What becomes of an option: `carried` by the stack; `kept` by the kernel's descriptor, since it means nothing to a stack in user space, or is advice
+// that may be ignored; `foreign`: would change what the program sees and is not carried.
+enum class OptionKind : std::uint8_t { carried, kept, foreign };
+OptionKind kind_of_option(bool is_stream, int level, int name) noexcept;
+// ENOPROTOOPT for what is not carried. The shim sets the option on the kernel's fd as well (before), so that a fall-back has it.
 long set_option(Socket& socket, int level, int name, const void* value, socklen_t length) noexcept;
 long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept;
 long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept;

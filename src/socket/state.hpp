@@ -37,13 +37,10 @@ struct Socket {
     bool pktinfo = false;
     bool timestamp = false;       // SO_TIMESTAMP
     bool timestamp_ns = false;    // SO_TIMESTAMPNS
-    bool no_sigpipe = false;
     int linger_s = -1;            // -1: off
     std::uint32_t rcvlowat = 1;
-    int priority = 0, mark = 0;
     Duration rcvtimeo = Duration::max();
     Duration sndtimeo = Duration::max();
-    int saved_error = 0;          // of a connection that is gone
     Interest* interests = nullptr;
     SleeperMask sleepers = 0;
 };

@@ -131,8 +131,8 @@ long receive_stream(Guard& guard, Socket& socket, std::span<const iovec> vector,
             if (n != 0) {
                 continue;
             }
-            const bool wants_all = (flags & MSG_WAITALL) != 0 && !nonblocking;
-            if (received != 0 && (!wants_all || peek)) {
+            const bool is_enough = nonblocking || peek || ((flags & MSG_WAITALL) == 0 && received >= static_cast<long>(socket.rcvlowat));
+            if (received != 0 && is_enough) {
                 return received;
             }
             if (c.error != 0) {
@@ -278,6 +278,9 @@ long send_message(Socket& socket, const msghdr* message, int flags) noexcept {
     const Hold hold(guard, socket);
     if (socket.udp != nullptr) {
         return send_datagram(guard, socket, *message, flags);
+    }
+    if ((flags & MSG_OOB) != 0) {
+        return -EOPNOTSUPP;  // there is no urgent data, so none may pass for ordinary data
     }
     if (const long error = send_error(socket); error != 0) {
         return error;

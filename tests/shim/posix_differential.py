@@ -16,7 +16,6 @@ KNOWN = {
     "poll_with_a_mask": "a signal that the mask lets in at the start of ppoll, pselect or epoll_pwait is handled, but does not end the call",
     "epoll_of_sockets_and_pipes": "sockets of ours that are always ready keep the kernel's descriptors of the same set waiting",
     "epoll_in_epoll": "a set that is in another set, or in a poll, does not tell of our sockets",
-    "refused_without_blocking": "a refusal that comes during connect() is lost",
     "datagram_sizes": "datagrams of more than 8 fragments are not put together",
 }
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("SHUNT_", "LD_PRELOAD"))}

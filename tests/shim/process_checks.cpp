@@ -86,6 +86,25 @@ CHECK(fork_shares_a_connection) {
     close(client);
 }
 
+CHECK(a_childs_end_changes_nothing) {
+    int client, server;
+    pair(client, server);
+    const linger seconds{1, 5};
+    setsockopt(client, SOL_SOCKET, SO_LINGER, &seconds, sizeof seconds);
+    const pid_t child = fork();
+    if (child == 0) {
+        exit(0);
+    }
+    waitpid(child, nullptr, 0);
+    std::thread late([client] {
+        nap_ms(50);
+        send_text(client, "later");
+    });
+    say("%s", receive_text(server).c_str());
+    late.join();
+    close_all({client, server});
+}
+
 CHECK(fork_accepts_in_the_child) {
     const int from = listener();
     const pid_t child = fork();
