@@ -188,48 +188,58 @@ CHECK(many_waiters_of_one_socket) {
     close_all({client, server});
 }
 
+namespace {
+
+struct Echo {
+    std::atomic<bool> is_over{false};
+    std::atomic<int> rounds{0}, wrong{0};
+};
+
+void serve(int from) {
+    std::vector<std::thread> echoes;
+    for (int fd; (fd = accept(from, nullptr, nullptr)) >= 0;) {
+        echoes.emplace_back([fd] {
+            char data[64];
+            for (ssize_t n; (n = recv(fd, data, sizeof data, 0)) > 0;) {
+                if (send(fd, data, static_cast<size_t>(n), MSG_NOSIGNAL) != n) {
+                    break;
+                }
+            }
+            close(fd);
+        });
+    }
+    for (std::thread& each : echoes) {
+        each.join();
+    }
+}
+
+// Until somebody ends the connection.
+void ask(Echo& echo, int fd, const std::string& text) {
+    while (!echo.is_over && send(fd, text.data(), text.size(), MSG_NOSIGNAL) > 0) {
+        const std::string back = receive_text(fd);
+        if (back != text) {
+            echo.wrong += back != "<EOF>" && back != "<ECONNRESET>" && text.compare(0, back.size(), back) != 0;
+            return;
+        }
+        ++echo.rounds;
+    }
+}
+
+}  // namespace
+
 CHECK(threads_echo_while_others_close) {
     constexpr int threads = 16;
     const int from = listener();
-    const int port = port_of(from);
-    std::atomic<bool> is_over{false};
-    std::atomic<int> rounds{0}, wrong{0};
-    std::thread server([&] {
-        std::vector<std::thread> echoes;
-        for (int fd; (fd = accept(from, nullptr, nullptr)) >= 0;) {
-            echoes.emplace_back([fd] {
-                char data[64];
-                for (ssize_t n; (n = recv(fd, data, sizeof data, 0)) > 0;) {
-                    if (send(fd, data, static_cast<size_t>(n), MSG_NOSIGNAL) != n) {
-                        break;
-                    }
-                }
-                close(fd);
-            });
-        }
-        for (std::thread& each : echoes) {
-            each.join();
-        }
-    });
+    Echo echo;
+    std::thread server(serve, from);
     std::vector<std::thread> clients;
     std::vector<std::atomic<int>> open(threads);
     for (int i = 0; i < threads; ++i) {
-        clients.emplace_back([&, i] {
-            for (int turn = 0; turn < 8 && !is_over; ++turn) {
+        clients.emplace_back([&, i, port = port_of(from)] {
+            while (!echo.is_over) {
                 const int fd = connected_to(port);
                 open[static_cast<size_t>(i)] = fd;
-                const std::string text = "thread " + std::to_string(i);
-                while (!is_over) {
-                    if (send(fd, text.data(), text.size(), MSG_NOSIGNAL) <= 0) {
-                        break;
-                    }
-                    const std::string back = receive_text(fd);
-                    if (back != text) {
-                        wrong += back != "<EOF>" && back != "<ECONNRESET>" && text.compare(0, back.size(), back) != 0;
-                        break;
-                    }
-                    ++rounds;
-                }
+                ask(echo, fd, "thread " + std::to_string(i));
                 open[static_cast<size_t>(i)] = -1;
                 close(fd);
             }
@@ -238,19 +248,16 @@ CHECK(threads_echo_while_others_close) {
     const long end = now_ms() + 1500;
     for (int i = 0; now_ms() < end; i = (i + 1) % threads) {
         nap_ms(10);
-        const int fd = open[static_cast<size_t>(i)];
-        if (fd >= 0) {
-            shutdown(fd, SHUT_RDWR);
-        }
+        shutdown(open[static_cast<size_t>(i)], SHUT_RDWR);  // -1 and a number that has just been closed do no harm
     }
-    is_over = true;
+    echo.is_over = true;
     for (std::thread& each : clients) {
         each.join();
     }
     shutdown(from, SHUT_RDWR);
     server.join();
     close(from);
-    say("some=%d wrong=%d", rounds > 100, wrong.load());
+    say("some=%d wrong=%d", echo.rounds > 100, echo.wrong.load());
 }
 
 CHECK(interrupted_in_every_call) {
