@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <utility>
 
 #include "base/sys.hpp"
 #include "pmd/port_inline.hpp"
@@ -24,14 +25,16 @@ Time deadline_of(const Layer& layer, const timespec* timeout) noexcept {
     return saturating_add(layer.now(), d);
 }
 
-// The caller's signal mask, for the length of a call.
+// The caller's signal mask, for the length of a call. A signal that was waiting for it is handled in the constructor: the call must end then.
 class MaskScope {
 public:
     explicit MaskScope(const sigset_t* mask) noexcept : is_set_(mask != nullptr) {
         if (is_set_) {
+            this_thread().was_interrupted = false;
             sys::sigprocmask(SIG_SETMASK, mask, &old_);
         }
     }
+    bool has_ended_the_call() const noexcept { return is_set_ && this_thread().was_interrupted; }
     ~MaskScope() {
         if (is_set_) {
             sys::sigprocmask(SIG_SETMASK, &old_, nullptr);
@@ -78,6 +81,12 @@ short readiness(Socket& socket) noexcept {
 
 long poll(Stack& stack, std::span<PollItem> items, const timespec* timeout, const sigset_t* mask) noexcept {
     Layer& layer = layer_of(stack);
+    if (mask != nullptr) {  // what is ready goes before signals that wait
+        const timespec zero{0, 0};
+        if (const long count = poll(stack, items, &zero, nullptr); count != 0) {
+            return count;
+        }
+    }
     Scratch<pollfd, 64> kernel(items.size());
     Scratch<std::size_t, 64> kernel_of(items.size());
     Scratch<Socket*, 64> ours(items.size());
@@ -95,6 +104,9 @@ long poll(Stack& stack, std::span<PollItem> items, const timespec* timeout, cons
         }
     }
     const MaskScope scope(mask);
+    if (scope.has_ended_the_call()) {
+        return -EINTR;
+    }
     Guard guard(layer);
     WaitFor what;
     what.sockets = std::span(ours.data(), our_count);
@@ -285,11 +297,47 @@ void epoll_forget(EpollSet& set, int fd, Socket& socket) noexcept {
     epoll_control(set, EPOLL_CTL_DEL, fd, socket, nullptr);
 }
 
+namespace {
+
+long ask_kernel(EpollSet& set, int epfd, epoll_event* events, int max_events, Time now) noexcept {
+    set.kernel_asked = now;
+    const long count = sys::epoll_pwait(epfd, events, max_events, 0, nullptr);
+    set.kernel_took_all = count == max_events;
+    return count == -EBADF ? count : std::max(count, 0L);  // EBADF: closed by another thread
+}
+
+// One look at everything, without waiting. The kernel's part costs a system call: not at every event of ours, but when it is due it goes first, so that
+// neither side starves the other.
+long take_ready(Layer& layer, EpollSet& set, int epfd, epoll_event* events, int max_events) noexcept {
+    const Time now = layer.now();
+    const bool is_our_turn = std::exchange(set.kernel_took_all, false);
+    long count = 0;
+    if (now - set.kernel_asked > kernel_share && !is_our_turn) {
+        count = ask_kernel(set, epfd, events, max_events, now);
+    }
+    if (count < 0 || count == max_events) {
+        return count;
+    }
+    count += harvest(layer, set, events + count, max_events - static_cast<int>(count));
+    return count == 0 && is_our_turn ? ask_kernel(set, epfd, events, max_events, now) : count;
+}
+
+}  // namespace
+
 long epoll_wait(EpollSet& set, int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask) noexcept {
     if (max_events <= 0) {
         return -EINVAL;
     }
+    if (mask != nullptr) {  // what is ready goes before signals that wait
+        const timespec zero{0, 0};
+        if (const long count = epoll_wait(set, epfd, events, max_events, &zero, nullptr); count != 0) {
+            return count;
+        }
+    }
     const MaskScope scope(mask);
+    if (scope.has_ended_the_call()) {
+        return -EINTR;
+    }
     Guard guard(layer());
     Layer& layer = guard.layer();
     pollfd kernel{epfd, POLLIN, 0};
@@ -298,35 +346,28 @@ long epoll_wait(EpollSet& set, int epfd, epoll_event* events, int max_events, co
     what.kernel = std::span(&kernel, 1);
     what.deadline = deadline_of(layer, timeout);
     what.restartable = false;
-    const Time now = layer.now();
-    if (has_ready(layer, set) && now - layer.stack->last_poll() < stale_after) {
-        return harvest(layer, set, events, max_events);
+    if (has_ready(layer, set) && layer.now() - layer.stack->last_poll() < stale_after) {
+        if (const long count = take_ready(layer, set, epfd, events, max_events); count != 0) {
+            return count;
+        }
     }
     ++set.references;
-    int count = 0;
-    long kernel_count = 0;
+    long count = 0;
     Wake wake;
     do {
         wake = wait_until(guard, what, [&] { return has_ready(layer, set); });
-        count = harvest(layer, set, events, max_events);
-        // The kernel's part costs a system call: not on every event of ours, but often enough that it is never starved.
-        const Time after = layer.now();
-        const bool asks = wake == Wake::kernel_ready || (wake == Wake::ready && after - set.kernel_asked > kernel_share);
-        if (asks && count < max_events) {
-            set.kernel_asked = after;
-            kernel_count = sys::epoll_pwait(epfd, events + count, max_events - count, 0, nullptr);
+        if (wake == Wake::kernel_ready) {
+            set.kernel_asked = Time{};  // its turn
         }
-    } while (count == 0 && kernel_count <= 0 && wake != Wake::timed_out && wake != Wake::interrupted && kernel_count != -EBADF);
+        count = take_ready(layer, set, epfd, events, max_events);
+    } while (count == 0 && (wake == Wake::ready || wake == Wake::kernel_ready));
     if (--set.references == 0) {
         ++set.references;
         guard.leave(false);
         release(set);
         guard.enter();
     }
-    if (count == 0 && wake == Wake::interrupted) {
-        return -EINTR;
-    }
-    return count + std::max(kernel_count, 0L);
+    return count == 0 && wake == Wake::interrupted ? -EINTR : count;
 }
 
 }  // namespace shunt::socket

@@ -69,6 +69,7 @@ struct EpollSet {
     Interest* ready_tail = nullptr;
     SleeperMask sleepers = 0;
     Time kernel_asked{};          // when the kernel's part of the set was last looked at
+    bool kernel_took_all = false; // of the caller's room: our turn
 };
 
 struct Layer {

@@ -98,7 +98,8 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
         }
         const timespec timeout = to_timespec(until == never ? Duration{} : until - now);
         guard.leave(false);
-        const long woken = sys::ppoll(storage, copied + 2, until == never ? nullptr : &timeout, nullptr);
+        // A handler that ran on the way out must not be slept through.
+        const long woken = guard.thread().was_interrupted ? 0 : sys::ppoll(storage, copied + 2, until == never ? nullptr : &timeout, nullptr);
         if (woken > 0 && storage[0].revents != 0) {
             std::uint64_t token;
             sys::read(layer.slot_fds[slot], &token, sizeof token);

@@ -13,8 +13,6 @@ SHUNT = os.path.join(BUILD, "bin", "shunt")
 ADDRESS = "10.9.0.1"
 # Differences that are known, each with its reason. One that is gone fails the test: take it out of here.
 KNOWN = {
-    "poll_with_a_mask": "a signal that the mask lets in at the start of ppoll, pselect or epoll_pwait is handled, but does not end the call",
-    "epoll_of_sockets_and_pipes": "sockets of ours that are always ready keep the kernel's descriptors of the same set waiting",
     "epoll_in_epoll": "a set that is in another set, or in a poll, does not tell of our sockets",
     "datagram_sizes": "datagrams of more than 8 fragments are not put together",
 }
