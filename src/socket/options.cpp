@@ -15,6 +15,7 @@
 
 #include "base/sys.hpp"
 #include "socket/guard.hpp"
+#include "tcp/congestion.hpp"
 
 namespace shunt::socket {
 namespace {
@@ -188,8 +189,22 @@ long get_tcp_info(Layer& layer, Socket& socket, Value value) noexcept {
     Row{level, name, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(s.member)); },                   \
         [](Layer&, Socket& s, int value) noexcept -> long { s.member = value != 0; return 0; }, imported}
 
-// The only one that congestion.hpp has.
-constexpr char congestion_name[16] = "reno";
+// What the connection runs, or will run.
+long get_congestion(Layer& layer, Socket& socket, Value value) noexcept {
+    const CongestionControl asked = socket.options.congestion;
+    const CongestionControl next = asked == CongestionControl::other ? layer.stack->tunables().tcp_congestion_control : asked;
+    char name[16]{};
+    tcp::congestion::name_of(socket.connection != nullptr ? socket.connection->cc.algorithm : tcp::congestion::available(next)).copy(name, sizeof name - 1);
+    return value.give(name, sizeof name);
+}
+
+long set_congestion(Layer& layer, Socket& socket, std::string_view name) noexcept {
+    const auto algorithm = tcp::congestion::find(name);
+    if (name.empty() || !algorithm) {
+        return name.empty() ? -EINVAL : -ENOENT;
+    }
+    return change(layer, socket, [algorithm](tcp::ConnectionOptions& o) { o.congestion = *algorithm; });
+}
 
 long get_mtu(Layer&, Socket& socket, Value value) noexcept {
     if (socket.connection != nullptr) {
@@ -257,7 +272,7 @@ const Row rows[] = {
      }, false},
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_NOTSENT_LOWAT, notsent_lowat, 0, 0x7fffffff, 0, true),
     {IPPROTO_TCP, TCP_INFO, get_tcp_info, nullptr, false},
-    {IPPROTO_TCP, TCP_CONGESTION, [](Layer&, Socket&, Value v) noexcept { return v.give(congestion_name, sizeof congestion_name); }, nullptr, false},
+    {IPPROTO_TCP, TCP_CONGESTION, get_congestion, nullptr, false},
     {IPPROTO_IP, IP_MTU, get_mtu, nullptr, false},
     {IPPROTO_IP, IP_TOS, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.options.tos); },
      [](Layer& l, Socket& s, int value) noexcept -> long {
@@ -370,6 +385,14 @@ void import_options(Socket& socket, int fd) noexcept {
     if (sys::getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger_value, &length) == 0 && linger_value.l_onoff != 0) {
         socket.linger_s = linger_value.l_linger;
     }
+    char name[16]{};
+    length = sizeof name - 1;
+    if (socket.udp == nullptr && sys::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length) == 0) {
+        const auto algorithm = tcp::congestion::find(name);  // one that we do not have reads back as what runs
+        if (algorithm && *algorithm != guard.layer().stack->tunables().tcp_congestion_control) {
+            socket.options.congestion = *algorithm;
+        }
+    }
     timeval timeout{};
     length = sizeof timeout;
     if (sys::getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &length) == 0) {
@@ -426,8 +449,7 @@ long set_option(Socket& socket, int level, int name, const void* value, socklen_
         return 0;
     }
     if (level == IPPROTO_TCP && name == TCP_CONGESTION && socket.udp == nullptr) {
-        const std::string_view wanted(static_cast<const char*>(value), strnlen(static_cast<const char*>(value), length));
-        return wanted.empty() ? -EINVAL : wanted == congestion_name ? 0 : -ENOENT;
+        return set_congestion(guard.layer(), socket, {static_cast<const char*>(value), strnlen(static_cast<const char*>(value), length)});
     }
     const Row* row = find_row(socket.udp == nullptr, level, name);
     if (row == nullptr || row->set == nullptr) {

@@ -123,7 +123,8 @@ CHECK(congestion_control) {
     int client, server;
     pair(client, server);
     say_result("reno", setsockopt(client, IPPROTO_TCP, TCP_CONGESTION, "reno", 4));
-    say("%s", congestion_of(client).c_str());
+    say("%s, others %d", congestion_of(client).c_str(), congestion_of(server) == "reno");
+    say_result("cubic", setsockopt(client, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5));
     say_result("no such", setsockopt(client, IPPROTO_TCP, TCP_CONGESTION, "nosuch", 6));
     say_result("empty", setsockopt(client, IPPROTO_TCP, TCP_CONGESTION, "", 0));
     say("%s", congestion_of(client).c_str());
@@ -132,6 +133,15 @@ CHECK(congestion_control) {
     say_result("two letters", getsockopt(client, IPPROTO_TCP, TCP_CONGESTION, name, &length));
     say("%.2s %u", name, length);
     close_all({client, server});
+    const int from = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(from, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+    const sockaddr_in any = at(0);
+    bind(from, reinterpret_cast<const sockaddr*>(&any), sizeof any);
+    listen(from, 5);
+    const int other = connected_to(port_of(from));
+    const int accepted = accept(from, nullptr, nullptr);
+    say("listener %s, accepted %s, other %d", congestion_of(from).c_str(), congestion_of(accepted).c_str(), congestion_of(other) == "reno");
+    close_all({from, other, accepted});
 }
 
 CHECK(structures_as_options) {
