@@ -35,6 +35,13 @@ netdev_of() { ls "/sys/bus/pci/devices/$1/net"; }
 peer() { ip netns exec peer "$@"; }
 peer_has_carrier() { [ "$(peer cat "/sys/class/net/$1/carrier")" = 1 ]; }
 
+# What the peer has counted as bad checksums, in IP, ICMP, TCP and UDP together. Its card leaves checking to Linux, see guest.sh.
+bad_checksums() {
+  peer awk '$1 in names { split(names[$1], n); for (i = 2; i <= NF; i++) if (n[i] == "InCsumErrors") sum += $i; next }
+    { names[$1] = $0 } END { print sum + 0 }' /proc/net/snmp /proc/net/netstat
+}
+dma_faults() { dmesg | grep -c 'DMAR:.*fault' || true; }
+
 # on_vf PROGRAM...: the program on the VF; under Shunt, or on Linux's own igbvf when the lab proves itself.
 on_vf() {
   case $LAB_STACK in

@@ -1,4 +1,4 @@
-# redis_test SERVER-SIDE CLIENT-SIDE: a redis-server and a small redis-benchmark against it, without and with pipelining.
+# redis_test SERVER-SIDE CLIENT-SIDE: a redis-server and redis-benchmark with 50 clients against it, without and with pipelining.
 redis_test() {
   local server=$1 client=$2 ip=$PEER_IP
   [ "$server" = peer ] || ip=$VF_IP
@@ -7,9 +7,9 @@ redis_test() {
     on_vf) listening 6379 || exit 1 ;;
     peer) peer_listening 6379 || exit 1 ;;
   esac
-  bench client.log -c 10 -n 1000 -t ping_mbulk,set,get,lrange_100
+  bench client.log -c 50 -n 1000 -t ping_mbulk,set,get,lrange_100
   if [ "$client" = peer ]; then   # one program on the VF at a time: the client on Shunt runs once
-    bench pipelined.log -c 10 -n 4000 -P 16 -t set,get
+    bench pipelined.log -c 50 -n 4000 -P 16 -t set,get
     peer redis-cli -h $ip set lab "it works" > /dev/null
     [ "$(peer redis-cli -h $ip get lab)" = "it works" ] || fail "what was set was not got"
   fi

@@ -6,7 +6,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${SHUNT_LAB_CACHE:-${HOME:-/root}/.cache/shunt-lab}
 recipe=1   # raise it when the contents of the cache change
-packages=(sockperf redis-server redis-tools nginx-light curl python3 dpdk-dev iproute2 procps tcpdump)
+packages=(sockperf redis-server redis-tools nginx-light curl python3 dpdk-dev iproute2 procps tcpdump ethtool)
 unpackers=(xz-utils gzip cpio)
 modules="9p 9pnet 9pnet_virtio fscache netfs virtio virtio_ring virtio_pci virtio_pci_modern_dev virtio_pci_legacy_dev
   virtio_net net_failover failover igb igbvf dca i2c-algo-bit e1000 e1000e vmxnet3 vfio vfio_virqfd vfio_iommu_type1
