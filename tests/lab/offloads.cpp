@@ -63,15 +63,16 @@ public:
                 input(burst[i]);
             }
         }
-        fmt::print("received: IPv4 sums {} good, {} bad; TCP and UDP sums {} good, {} bad; wrong or no verdict {}; sent back {}\n", ip_good_, ip_bad_, l4_good_, l4_bad_,
-                   wrong_, sent_);
+        fmt::print("received: IPv4 sums {} good, {} bad; TCP and UDP sums {} good, {} bad; wrong or no verdict {}; sent back {}\n",
+                   ip_good_, ip_bad_, l4_good_, l4_bad_, wrong_, sent_);
         return is_over_ && wrong_ == 0 && ip_good_ != 0 && ip_bad_ != 0 && l4_good_ != 0 && l4_bad_ != 0;
     }
 
 private:
     void input(Packet* packet) {
         auto& frame = *reinterpret_cast<Frame*>(packet->data());
-        const bool is_test = packet->size() >= sizeof frame && packet->size() >= sizeof frame.ethernet + frame.ip.total_length && frame.ethernet.type == wire::ethertype_ipv4 &&
+        const bool is_whole = packet->size() >= sizeof frame && packet->size() >= sizeof frame.ethernet + frame.ip.total_length;
+        const bool is_test = is_whole && frame.ethernet.type == wire::ethertype_ipv4 &&
                              (frame.ip.protocol == wire::protocol_tcp || frame.ip.protocol == wire::protocol_udp);
         if (!is_test || !judge(frame, *packet)) {
             packet->free();
