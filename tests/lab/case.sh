@@ -5,6 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=${SHUNT_TEST_BUILD_DIR:?}/lab
 [ "${SHUNT_LAB:-}" = 1 ] || { echo "SKIP: the QEMU lab was not asked for (tests/run.sh --lab, or SHUNT_LAB=1)"; exit 77; }
 if [ "$1" = boot ]; then
+  [ "${2:-}" = tied ] || exec setpriv --pdeathsig TERM bash "$0" boot tied   # when ctest is killed, this and the guest end as well
   setpriv --pdeathsig TERM "$here/run" --out "$out" all &
   trap 'kill $! 2>/dev/null; wait $!; exit 143' INT TERM HUP
   wait $!
