@@ -39,7 +39,89 @@ timespec wall_time_of(const Layer& layer, const Packet& packet) noexcept {
     return {static_cast<time_t>(total / 1'000'000'000), static_cast<long>(total % 1'000'000'000)};
 }
 
+template <class T>
+bool read(const cmsghdr& header, T& to) noexcept {
+    if (header.cmsg_len != CMSG_LEN(sizeof to)) {
+        return false;
+    }
+    std::memcpy(&to, CMSG_DATA(&header), sizeof to);
+    return true;
+}
+
 }  // namespace
+
+SendControl::SendControl(Stack& stack, UdpEndpoint& udp, const msghdr& message) noexcept
+    : udp_(udp), local_address_(udp.local_address), tos_(udp.tos), ttl_(udp.ttl) {
+    if (message.msg_control == nullptr) {
+        return;
+    }
+    auto& walked = const_cast<msghdr&>(message);  // the macros do not write
+    for (cmsghdr* each = CMSG_FIRSTHDR(&walked); each != nullptr && error_ == 0; each = CMSG_NXTHDR(&walked, each)) {
+        const auto left = static_cast<const char*>(message.msg_control) + message.msg_controllen - reinterpret_cast<const char*>(each);
+        const bool fits = each->cmsg_len >= sizeof *each && each->cmsg_len <= static_cast<std::size_t>(left);
+        error_ = fits ? apply(stack, *each) : -EINVAL;
+    }
+}
+
+SendControl::~SendControl() {
+    if (has_source_) {
+        udp_.local_address = local_address_;
+    }
+    udp_.tos = tos_;
+    udp_.ttl = ttl_;
+}
+
+long SendControl::apply(Stack& stack, const cmsghdr& header) noexcept {
+    if (header.cmsg_level == IPPROTO_IP) {
+        return apply_ip(stack, header);
+    }
+    in6_pktinfo info;
+    if (header.cmsg_level == IPPROTO_IPV6 && header.cmsg_type == IPV6_PKTINFO && read(header, info)) {
+        std::uint32_t raw;
+        std::memcpy(&raw, info.ipi6_addr.s6_addr + 12, sizeof raw);
+        return use_source(stack, ntohl(raw));
+    }
+    const bool is_mark = header.cmsg_level == SOL_SOCKET && header.cmsg_type == SO_MARK;
+    return header.cmsg_level == IPPROTO_UDP || (header.cmsg_level == SOL_SOCKET && !is_mark) ? -EINVAL : 0;
+}
+
+long SendControl::apply_ip(Stack& stack, const cmsghdr& header) noexcept {
+    in_pktinfo info;
+    int number = 0;
+    std::uint8_t byte = 0;
+    switch (header.cmsg_type) {
+        case IP_PKTINFO:
+            return read(header, info) ? use_source(stack, ntohl(info.ipi_spec_dst.s_addr)) : -EINVAL;
+        case IP_TTL:
+            if (!read(header, number) || number < 1 || number > 255) {
+                return -EINVAL;
+            }
+            udp_.ttl = static_cast<std::uint8_t>(number);
+            return 0;
+        case IP_TOS:
+            if (!read(header, number) && !read(header, byte)) {
+                return -EINVAL;
+            }
+            udp_.tos = static_cast<std::uint8_t>(number | byte);
+            return 0;
+        default:
+            return -EINVAL;
+    }
+}
+
+long SendControl::use_source(Stack& stack, std::uint32_t address) noexcept {
+    if (address == 0) {
+        return 0;
+    }
+    if (!stack.ipv4().owns(address)) {
+        return -ENETUNREACH;
+    }
+    if (udp_.is_bound) {  // else the address that it is bound to is chosen by the same route
+        udp_.local_address = address;
+        has_source_ = true;
+    }
+    return 0;
+}
 
 void write_ancillary(Layer& layer, const Socket& socket, const Packet& packet, msghdr& message) noexcept {
     if (message.msg_control == nullptr) {

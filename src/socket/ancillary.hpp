@@ -1,4 +1,4 @@
-// Control messages of recvmsg, and the last reference of a description. Private to src/socket/.
+// Control messages of sendmsg and recvmsg, and the last reference of a description. Private to src/socket/.
 #pragma once
 
 #include "socket/guard.hpp"
@@ -7,6 +7,28 @@ namespace shunt::socket {
 
 // IP_PKTINFO, SO_TIMESTAMP, SO_TIMESTAMPNS of a datagram; sets msg_controllen and MSG_CTRUNC.
 void write_ancillary(Layer& layer, const Socket& socket, const Packet& packet, msghdr& message) noexcept;
+
+// What sendmsg's control data ask for (IP_PKTINFO, IPV6_PKTINFO of a v4-mapped address, IP_TTL, IP_TOS), for one datagram. With the lock held.
+class SendControl {
+public:
+    SendControl(Stack& stack, UdpEndpoint& udp, const msghdr& message) noexcept;
+    ~SendControl();
+    SendControl(const SendControl&) = delete;
+    SendControl& operator=(const SendControl&) = delete;
+    // 0, -EINVAL (malformed, or not carried), -ENETUNREACH (the source is not an address of ours).
+    long error() const noexcept { return error_; }
+
+private:
+    long apply(Stack& stack, const cmsghdr& header) noexcept;
+    long apply_ip(Stack& stack, const cmsghdr& header) noexcept;
+    long use_source(Stack& stack, std::uint32_t address) noexcept;
+
+    UdpEndpoint& udp_;
+    std::uint32_t local_address_;  // as they were
+    std::uint8_t tos_, ttl_;
+    bool has_source_ = false;
+    long error_ = 0;
+};
 
 // Gives up the last reference of `socket` with the lock held.
 void drop_last_reference(Guard& guard, Socket& socket) noexcept;

@@ -124,7 +124,8 @@ int tcp_info_state(const Socket& socket) noexcept {
     if (socket.connection == nullptr) {
         return TCP_CLOSE;
     }
-    constexpr int states[] = {TCP_CLOSE, TCP_SYN_SENT, TCP_SYN_RECV, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_CLOSE_WAIT, TCP_CLOSING, TCP_LAST_ACK, TCP_TIME_WAIT};
+    constexpr int states[] = {TCP_CLOSE,     TCP_SYN_SENT,   TCP_SYN_RECV, TCP_ESTABLISHED, TCP_FIN_WAIT1,
+                              TCP_FIN_WAIT2, TCP_CLOSE_WAIT, TCP_CLOSING,  TCP_LAST_ACK,    TCP_TIME_WAIT};
     return states[static_cast<int>(socket.connection->state)];
 }
 
@@ -132,8 +133,11 @@ long get_tcp_info(Layer& layer, Socket& socket, Value value) noexcept {
     tcp_info info{};
     info.tcpi_state = static_cast<std::uint8_t>(tcp_info_state(socket));
     if (const tcp::Connection* c = socket.connection) {
-        info.tcpi_ca_state = static_cast<std::uint8_t>(c->recovery == tcp::Recovery::loss ? TCP_CA_Loss : c->recovery == tcp::Recovery::recovery ? TCP_CA_Recovery : c->recovery == tcp::Recovery::disorder ? TCP_CA_Disorder : TCP_CA_Open);
-        info.tcpi_options = static_cast<std::uint8_t>((c->has_timestamps ? TCPI_OPT_TIMESTAMPS : 0) | (c->has_sack ? TCPI_OPT_SACK : 0) | (c->snd_wscale != 0 || c->rcv_wscale != 0 ? TCPI_OPT_WSCALE : 0));
+        constexpr int recovery_states[] = {TCP_CA_Open, TCP_CA_Disorder, TCP_CA_Recovery, TCP_CA_Loss};
+        info.tcpi_ca_state = static_cast<std::uint8_t>(recovery_states[static_cast<int>(c->recovery)]);
+        const bool has_scale = c->snd_wscale != 0 || c->rcv_wscale != 0;
+        info.tcpi_options = static_cast<std::uint8_t>((c->has_timestamps ? TCPI_OPT_TIMESTAMPS : 0) | (c->has_sack ? TCPI_OPT_SACK : 0) |
+                                                      (has_scale ? TCPI_OPT_WSCALE : 0));
         info.tcpi_snd_wscale = c->snd_wscale & 0xf;
         info.tcpi_rcv_wscale = c->rcv_wscale & 0xf;
         info.tcpi_rto = static_cast<std::uint32_t>(count_us(c->rto));
@@ -262,7 +266,11 @@ const Row rows[] = {
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_SYNCNT, syn_retries, 1, 127, l.stack->tunables().tcp_syn_retries, true),
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout_ms, 0, 0x7fffffff, 0, true),
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_LINGER2, linger2_s, -1, 3600, l.stack->tunables().tcp_fin_timeout, false),
-    {IPPROTO_TCP, TCP_MAXSEG, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.connection != nullptr ? s.connection->mss : s.options.maxseg != 0 ? s.options.maxseg : 536); },
+    {IPPROTO_TCP, TCP_MAXSEG,
+     [](Layer&, Socket& s, Value v) noexcept {
+         const int next = s.options.maxseg != 0 ? s.options.maxseg : 536;
+         return v.give(s.connection != nullptr ? s.connection->mss : next);
+     },
      [](Layer&, Socket& s, int value) noexcept -> long {
          if (value != 0 && (value < 88 || value > 32767)) {
              return -EINVAL;
@@ -345,7 +353,8 @@ Duration to_timeout(const timeval& value) noexcept {
 }
 
 timeval from_timeout(Duration d) noexcept {
-    return d == Duration::max() ? timeval{0, 0} : timeval{static_cast<time_t>(d.count() / 1'000'000'000), static_cast<suseconds_t>(d.count() % 1'000'000'000 / 1000)};
+    const auto us = d == Duration::max() ? 0 : d.count() / 1000;
+    return {static_cast<time_t>(us / 1'000'000), static_cast<suseconds_t>(us % 1'000'000)};
 }
 
 }  // namespace
@@ -363,10 +372,10 @@ void import_options(Socket& socket, int fd) noexcept {
     for (const Row& row : rows) {
         int value = 0;
         socklen_t length = sizeof value;
-        if (!row.imported || row.set == nullptr || find_row(socket.udp == nullptr, row.level, row.name) == nullptr || sys::getsockopt(fd, row.level, row.name, &value, &length) != 0 || length != sizeof value) {
-            continue;
+        const bool applies = row.imported && row.set != nullptr && find_row(socket.udp == nullptr, row.level, row.name) != nullptr;
+        if (applies && sys::getsockopt(fd, row.level, row.name, &value, &length) == 0 && length == sizeof value) {
+            row.set(guard.layer(), socket, value);
         }
-        row.set(guard.layer(), socket, value);
     }
     int locks = 0;
     socklen_t length = sizeof locks;

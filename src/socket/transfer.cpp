@@ -184,6 +184,10 @@ long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flag
         destination = {address->address, address->port};
         to = &destination;
     }
+    const SendControl control(*layer.stack, udp, message);
+    if (control.error() != 0) {
+        return control.error();
+    }
     const Time now = layer.now();
     const std::span vector(message.msg_iov, message.msg_iovlen);
     const auto sent = vector.size() <= few ? send_pieces<few>(layer, udp, vector, to, now) : send_pieces<vector_max>(layer, udp, vector, to, now);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <ctime>
 #include <vector>
 
 #include "checks.hpp"
@@ -236,4 +237,105 @@ CHECK(datagram_ends_and_time_outs) {
     poll(&item, 1, 0);
     say("revents=%x", item.revents);
     close(fd);
+}
+
+namespace {
+
+long send_with(int fd, sockaddr_in& to, int level, int type, const void* value, std::size_t size) {
+    alignas(cmsghdr) char control[64]{};
+    iovec piece{const_cast<char*>("x"), 1};
+    msghdr message{};
+    message.msg_name = &to;
+    message.msg_namelen = sizeof to;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(size);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = level;
+    header->cmsg_type = type;
+    header->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(header), value, size);
+    return sendmsg(fd, &message, 0);
+}
+
+}  // namespace
+
+CHECK(control_data_of_what_is_sent) {
+    const int a = bound(SOCK_DGRAM, address);
+    const int b = bound(SOCK_DGRAM, address);
+    sockaddr_in to = at(port_of(b));
+    in_pktinfo info{};
+    info.ipi_spec_dst = address;
+    say_result("source", send_with(a, to, IPPROTO_IP, IP_PKTINFO, &info, sizeof info));
+    wait_for_input(b);
+    say_received(b, port_of(a));
+    inet_pton(AF_INET, "203.0.113.9", &info.ipi_spec_dst);
+    say_result("not ours", send_with(a, to, IPPROTO_IP, IP_PKTINFO, &info, sizeof info));
+    const int ttl = 7, wrong = 256, tos = 0x10;
+    say_result("ttl", send_with(a, to, IPPROTO_IP, IP_TTL, &ttl, sizeof ttl));
+    say_result("tos", send_with(a, to, IPPROTO_IP, IP_TOS, &tos, sizeof tos));
+    say_result("wrong", send_with(a, to, IPPROTO_IP, IP_TTL, &wrong, sizeof wrong));
+    say_result("short", send_with(a, to, IPPROTO_IP, IP_TTL, &ttl, 2));
+    say_result("unknown", send_with(a, to, IPPROTO_IP, 99, &ttl, sizeof ttl));
+    say_result("unknown", send_with(a, to, SOL_SOCKET, 99, &ttl, sizeof ttl));
+    say_result("other level", send_with(a, to, IPPROTO_TCP, 99, &ttl, sizeof ttl));
+    int left = -1;
+    socklen_t length = sizeof left;
+    getsockopt(a, IPPROTO_IP, IP_TTL, &left, &length);
+    say("ttl=%d", left == 7);
+    close_all({a, b});
+}
+
+CHECK(control_data_of_what_arrives) {
+    const int any = bound(SOCK_DGRAM, in_addr{INADDR_ANY});
+    const int client = bound(SOCK_DGRAM, address);
+    const int on = 1;
+    setsockopt(any, IPPROTO_IP, IP_PKTINFO, &on, sizeof on);
+    setsockopt(any, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+    for (const std::size_t room : {256UL, 0UL, 10UL}) {
+        send_to(client, "hello", at(port_of(any)));
+        wait_for_input(any);
+        alignas(cmsghdr) char control[256]{};
+        char data[16];
+        iovec piece{data, sizeof data};
+        msghdr message{};
+        message.msg_iov = &piece;
+        message.msg_iovlen = 1;
+        message.msg_control = control;
+        message.msg_controllen = room;
+        say_result("recvmsg", recvmsg(any, &message, 0));
+        bool is_here = false, is_now = false;
+        for (cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr; each = CMSG_NXTHDR(&message, each)) {
+            if (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_PKTINFO) {
+                in_pktinfo info;
+                memcpy(&info, CMSG_DATA(each), sizeof info);
+                is_here = info.ipi_addr.s_addr == address.s_addr && info.ipi_spec_dst.s_addr == address.s_addr;
+            } else if (each->cmsg_level == SOL_SOCKET && each->cmsg_type == SO_TIMESTAMPNS) {
+                timespec stamp, now;
+                memcpy(&stamp, CMSG_DATA(each), sizeof stamp);
+                clock_gettime(CLOCK_REALTIME, &now);
+                is_now = now.tv_sec - stamp.tv_sec <= 1;
+            }
+        }
+        say("pktinfo=%d time=%d flags=%x", is_here, is_now, message.msg_flags);
+    }
+    close_all({any, client});
+}
+
+CHECK(names_of_wildcard_sockets) {
+    const int any = bound(SOCK_DGRAM, in_addr{INADDR_ANY});
+    const int peer = bound(SOCK_DGRAM, address);
+    sockaddr_in name{};
+    socklen_t length = sizeof name;
+    getsockname(any, reinterpret_cast<sockaddr*>(&name), &length);
+    say("any=%d port=%d", name.sin_addr.s_addr == INADDR_ANY, name.sin_port != 0);
+    const sockaddr_in to = at(port_of(peer));
+    say_result("connect", connect(any, reinterpret_cast<const sockaddr*>(&to), sizeof to));
+    getsockname(any, reinterpret_cast<sockaddr*>(&name), &length);
+    say("own=%d", name.sin_addr.s_addr == address.s_addr);
+    const int again = socket(AF_INET, SOCK_DGRAM, 0);
+    const sockaddr_in same = at(in_addr{INADDR_ANY}, port_of(peer));
+    say_result("in use", bind(again, reinterpret_cast<const sockaddr*>(&same), sizeof same));
+    close_all({any, peer, again});
 }
