@@ -1,10 +1,12 @@
-// Reading --fault. See fault.hpp.
+// Reading --fault. See fault_spec.hpp.
+#include "pmd/fault_spec.hpp"
+
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <optional>
-
-#include "pmd/fault.hpp"
 
 namespace shunt::pmd {
 namespace {
@@ -12,7 +14,7 @@ namespace {
 constexpr std::int64_t span_us_max = 10'000'000;
 
 std::unexpected<Error> refuse(std::string_view piece, std::string_view remedy) {
-    return explain(EINVAL, fmt::format("--fault {}: {}", piece.empty() ? "\"\"" : piece, remedy));
+    return explain(EINVAL, fmt::format("\"{}\" {}", piece, remedy));
 }
 
 template <class T>
@@ -26,7 +28,7 @@ std::optional<T> parse(std::string_view text) {
 Outcome<void> set_rate(double& rate, std::string_view piece, std::string_view value) {
     const auto parsed = parse<double>(value);
     if (!parsed || !(*parsed >= 0 && *parsed <= 1)) {
-        return refuse(piece, "give a rate from 0 to 1, such as drop=0.01");
+        return refuse(piece, "is no rate; give one from 0 to 1, such as drop=0.01");
     }
     rate = *parsed;
     return {};
@@ -35,7 +37,7 @@ Outcome<void> set_rate(double& rate, std::string_view piece, std::string_view va
 Outcome<void> set_span(Duration& span, std::string_view piece, std::string_view value) {
     const auto parsed = parse<std::int64_t>(value);
     if (!parsed || *parsed < 0 || *parsed > span_us_max) {
-        return refuse(piece, fmt::format("give 0 to {} microseconds, such as delay_us=100", span_us_max));
+        return refuse(piece, fmt::format("is no time; give 0 to {} microseconds, such as delay_us=100", span_us_max));
     }
     span = std::chrono::microseconds(*parsed);
     return {};
@@ -44,7 +46,7 @@ Outcome<void> set_span(Duration& span, std::string_view piece, std::string_view 
 Outcome<void> set_seed(std::uint64_t& seed, std::string_view piece, std::string_view value) {
     const auto parsed = parse<std::uint64_t>(value);
     if (!parsed) {
-        return refuse(piece, "give a whole number from 0, such as seed=7");
+        return refuse(piece, "is no seed; give a whole number from 0, such as seed=7");
     }
     seed = *parsed;
     return {};
@@ -52,7 +54,7 @@ Outcome<void> set_seed(std::uint64_t& seed, std::string_view piece, std::string_
 
 Outcome<void> set_side(FaultSide& side, std::string_view piece, std::string_view value) {
     if (value != "rx" && value != "tx" && value != "both") {
-        return refuse(piece, "give one of: rx tx both");
+        return refuse(piece, "is no side; give one of: rx tx both");
     }
     side = value == "rx" ? FaultSide::rx : value == "tx" ? FaultSide::tx : FaultSide::both;
     return {};
@@ -98,7 +100,7 @@ Outcome<FaultOptions> parse_fault_options(std::string_view text) {
         if (comma == rest.npos) {
             return options;
         }
-        rest.remove_prefix(comma + 1);
+        rest.remove_prefix(std::min(rest.find_first_not_of(' ', comma + 1), rest.size()));
     }
 }
 

@@ -173,9 +173,8 @@ Outcome<std::uint16_t> find_or_create(const LinkSpec& spec, const std::string& t
             const std::string name = spec.value.substr(0, comma);
             return attach_and_find(name, comma == std::string::npos ? "" : spec.value.substr(comma + 1), text, "are DPDK's device arguments right?");
         }
-        case Kind::loop: break;
     }
-    return explain(EINVAL, "--link loop: is no port; do not open it");
+    return explain(EINVAL, fmt::format("--link {}: is no port", text));
 }
 
 }  // namespace
@@ -218,8 +217,10 @@ Outcome<Port> PortAccess::start(std::uint16_t id, std::string_view text, const P
     rte_ether_addr mac{};
     if (options.mac) {
         std::copy(options.mac->begin(), options.mac->end(), mac.addr_bytes);
-        rte_eth_dev_default_mac_addr_set(id, &mac);   // where the driver cannot, promiscuous mode below does
-        rte_eth_promiscuous_enable(id);
+        // net_tap would give it to the kernel's end.
+        if (driver == "net_tap" || rte_eth_dev_default_mac_addr_set(id, &mac) != 0) {
+            rte_eth_promiscuous_enable(id);
+        }
     } else {
         rte_eth_macaddr_get(id, &mac);
         if (driver == "net_tap") {

@@ -105,7 +105,7 @@ struct PortOptions {
 };
 
 // Creates the device if it is a virtual one, and starts it with one receive and one transmit queue. EAL must run (pmd/eal.hpp).
-// The error is one line with the remedy. `loop` is no port: EINVAL.
+// The error is one line with the remedy.
 Outcome<Port> open_port(const LinkSpec& spec, const PortOptions& options = {});
 // Stops the port and gives back what it held; packets of its pool must be free by then (else the pool stays).
 void close_port(Port& port) noexcept;

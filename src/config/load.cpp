@@ -128,6 +128,9 @@ Outcome<void> check_complete(const Config& config) {
     if (config.addresses.empty()) {
         return explain(EINVAL, "--ip is missing: the port needs an address; give one, such as --ip 10.0.0.1/24");
     }
+    if (config.mac && config.links.size() > 1) {
+        return explain(EINVAL, fmt::format("--mac is for one port, and there are {} links; leave it out", config.links.size()));
+    }
     if (!config.gateway) {
         return {};
     }

@@ -10,6 +10,8 @@
 
 #include "config/sysctl.hpp"
 #include "config/values.hpp"
+#include "pmd/fault_spec.hpp"
+#include "pmd/link_spec.hpp"
 
 namespace shunt::config {
 namespace {
@@ -91,30 +93,13 @@ bool is_unicast(std::uint32_t address) noexcept {
     return first != 0 && first != 127 && first < 224;
 }
 
-bool is_fault(std::string_view name, std::string_view value) noexcept {
-    constexpr std::string_view rates[] = {"drop", "duplicate", "reorder", "corrupt"};
-    if (std::ranges::find(rates, name) != std::end(rates)) {
-        return parse_rate(value).has_value();
-    }
-    const auto count = parse_integer(value);
-    return count && *count >= 0 && (name == "seed" || (name == "delay_us" && *count <= 10'000'000));
-}
-
 }  // namespace
 
 namespace setters {
 
-Outcome<void> link(Config& config, const Option& option, std::string_view value) {
-    constexpr std::string_view kinds[] = {"pci:", "memif:", "tap:", "xdp:", "packet:", "dpdk:"};
-    if (value == "loop") {
-        return explain(ENOTSUP, "is not carried yet; give a port, such as memif:wire");
-    }
-    const auto kind = std::ranges::find_if(kinds, [&](std::string_view k) { return value.starts_with(k); });
-    if (kind == std::end(kinds)) {
-        return refuse(option, "starts with none of pci: memif: tap: xdp: packet: dpdk:");
-    }
-    if (value.size() == kind->size()) {
-        return refuse(option, "names no port after the colon");
+Outcome<void> link(Config& config, const Option&, std::string_view value) {
+    if (auto spec = pmd::parse_link_spec(value); !spec) {
+        return std::unexpected(spec.error());
     }
     config.links.emplace_back(value);
     return {};
@@ -221,13 +206,9 @@ Outcome<void> connections(Config& config, const Option& option, std::string_view
     return store(config.connections, option, value);
 }
 
-Outcome<void> fault(Config& config, const Option& option, std::string_view value) {
-    for (std::string_view piece : split(value, ',')) {
-        const std::size_t equals = std::min(piece.find('='), piece.size());
-        const std::string_view number = piece.substr(std::min(equals + 1, piece.size()));
-        if (!is_fault(piece.substr(0, equals), number)) {
-            return refuse(option, fmt::format("{} is none of drop duplicate reorder corrupt (0 to 1), delay_us, seed", piece));
-        }
+Outcome<void> fault(Config& config, const Option&, std::string_view value) {
+    if (auto faults = pmd::parse_fault_options(value); !faults) {
+        return std::unexpected(faults.error());
     }
     config.faults = value;
     return {};

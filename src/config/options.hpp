@@ -89,8 +89,8 @@ inline constexpr Option options[] = {
      .unit = "connections", .sentence = "how many TCP connections there can be, those in TIME_WAIT included", .example = "1000",
      .set = setters::connections},
     {.name = "fault", .placeholder = "SPEC",
-     .sentence = "for tests, spoil the wire: rates drop= duplicate= reorder= corrupt= (0 to 1), delay_us= and seed=, separated "
-                 "by commas",
+     .sentence = "for tests, spoil the wire: rates drop= duplicate= reorder= corrupt= (0 to 1), delay_us= jitter_us= seed= and "
+                 "side= (rx, tx or both), separated by commas",
      .example = "drop=0.01,seed=7", .set = setters::fault},
 };
 // clang-format on

@@ -24,15 +24,6 @@ std::optional<std::int64_t> parse_integer(std::string_view text) noexcept {
     return value;
 }
 
-std::optional<double> parse_rate(std::string_view text) noexcept {
-    double value = 0;
-    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (failure != std::errc{} || end != text.data() + text.size() || !(value >= 0.0 && value <= 1.0)) {
-        return std::nullopt;
-    }
-    return value;
-}
-
 std::optional<std::uint32_t> parse_ipv4(std::string_view text) noexcept {
     std::uint32_t address = 0;
     for (int octets = 0; octets < 4; ++octets) {

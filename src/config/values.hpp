@@ -13,7 +13,6 @@
 namespace shunt::config {
 
 std::optional<std::int64_t> parse_integer(std::string_view text) noexcept;
-std::optional<double> parse_rate(std::string_view text) noexcept;         // 0 to 1
 std::optional<std::uint32_t> parse_ipv4(std::string_view text) noexcept;  // host order
 std::optional<std::array<std::uint8_t, 6>> parse_mac(std::string_view text) noexcept;
 std::string ipv4_text(std::uint32_t address_host_order);

@@ -16,7 +16,6 @@
 #include "config/options.hpp"
 #include "launcher/doctor.hpp"
 #include "launcher/program.hpp"
-#include "pmd/link_spec.hpp"
 
 namespace shunt::launcher {
 namespace {
@@ -63,18 +62,6 @@ Outcome<CommandLine> read_arguments(const std::vector<std::string>& arguments) {
     return line;
 }
 
-Outcome<void> check(const config::Config& config) {
-    if (auto done = config::check_complete(config); !done) {
-        return done;
-    }
-    for (const std::string& link : config.links) {
-        if (auto spec = pmd::parse_link_spec(link); !spec) {
-            return std::unexpected(spec.error());
-        }
-    }
-    return {};
-}
-
 // What the command line says goes into the environment, where it wins by replacing what was there; tunables add up.
 void export_settings(const std::vector<config::Setting>& settings) {
     std::map<const config::Option*, std::string> values;
@@ -106,7 +93,7 @@ Outcome<std::string> prepare(const CommandLine& line) {
     for (const std::string& warning : config->warnings) {
         log::warning("{}", warning);
     }
-    if (auto done = check(*config); !done) {
+    if (auto done = config::check_complete(*config); !done) {
         return explain(exit_usage, done.error().message);
     }
     const auto shim = find_shim();

@@ -1,5 +1,6 @@
 #include "socket/runtime.hpp"
 
+#include <fmt/format.h>
 #include <pthread.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
@@ -11,6 +12,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/arena.hpp"
 #include "base/sys.hpp"
 #include "pmd/clock.hpp"
 #include "pmd/eal.hpp"
@@ -50,11 +52,24 @@ Outcome<std::vector<pmd::LinkSpec>> read_links(const config::Config& config) {
     for (const std::string& text : config.links) {
         auto spec = pmd::parse_link_spec(text);
         if (!spec) {
-            return std::unexpected(spec.error());
+            return explain(spec.error().code, fmt::format("--link {}: {}", text, spec.error().message));
         }
         specs.push_back(*spec);
     }
     return specs;
+}
+
+// In shared memory, as the ports it belongs to are used by forked children as well.
+Outcome<pmd::FaultInjector*> create_faults(const std::string& text) {
+    const auto options = pmd::parse_fault_options(text);
+    if (!options) {
+        return explain(options.error().code, fmt::format("--fault {}: {}", text, options.error().message));
+    }
+    auto arena = Arena::map(sizeof(pmd::FaultInjector));
+    if (!arena) {
+        return std::unexpected(arena.error());
+    }
+    return new (arena->carve(sizeof(pmd::FaultInjector), alignof(pmd::FaultInjector))) pmd::FaultInjector(*options);
 }
 
 Outcome<void> open_ports(const config::Config& config, const std::vector<pmd::LinkSpec>& specs) {
@@ -73,17 +88,18 @@ Outcome<void> open_ports(const config::Config& config, const std::vector<pmd::Li
         pmd::PortOptions options;
         options.packets = config.packets;
         options.mtu = static_cast<std::uint16_t>(config.mtu);
+        options.mac = config.mac;
+        options.index = static_cast<unsigned>(ports.size());
         auto port = pmd::open_port(spec, options);
         if (!port) {
             return std::unexpected(port.error());
         }
         if (!config.faults.empty()) {
-            const auto faults = pmd::parse_fault_options(config.faults);
+            const auto faults = create_faults(config.faults);
             if (!faults) {
                 return std::unexpected(faults.error());
             }
-            void* place = std::aligned_alloc(64, (sizeof(pmd::FaultInjector) + 63) / 64 * 64);
-            port->faults = new (place) pmd::FaultInjector(*faults);
+            port->faults = *faults;
         }
         ports.push_back(*port);
     }

@@ -185,5 +185,14 @@ TEST_F(Load, AStackNeedsALinkAnAddressAndAGatewayWithinReach) {
     EXPECT_EQ(incomplete(loaded()), "--gateway 10.0.0.1 is our own address; give the router's");
 }
 
+TEST_F(Load, AHardwareAddressIsForOneLink) {
+    command("link", "memif:wire");
+    command("ip", "10.0.0.1/24");
+    command("mac", "02:00:00:00:00:01");
+    EXPECT_EQ(incomplete(loaded()), "");
+    command("link", "memif:other");
+    EXPECT_EQ(incomplete(loaded()), "--mac is for one port, and there are 2 links; leave it out");
+}
+
 }  // namespace
 }  // namespace shunt::config

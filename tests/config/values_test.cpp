@@ -14,15 +14,6 @@ TEST(Values, IntegersAreReadWholeOrNotAtAll) {
     }
 }
 
-TEST(Values, RatesLieBetweenZeroAndOne) {
-    EXPECT_EQ(parse_rate("0"), 0.0);
-    EXPECT_EQ(parse_rate("0.25"), 0.25);
-    EXPECT_EQ(parse_rate("1"), 1.0);
-    for (const char* bad : {"", "1.01", "-0.1", "nan", "inf", "1%"}) {
-        EXPECT_EQ(parse_rate(bad), std::nullopt) << bad;
-    }
-}
-
 TEST(Values, AddressesAreFourDecimalOctets) {
     EXPECT_EQ(parse_ipv4("10.1.2.255"), 0x0a0102ffU);
     EXPECT_EQ(ipv4_text(0x0a0102ffU), "10.1.2.255");

@@ -23,7 +23,7 @@ LAYERS = {
     "udp": BELOW_STACK,
     "tcp": BELOW_STACK,
     "stack": BELOW_STACK | {"udp", "tcp"},
-    "config": {"base"},
+    "config": {"base", "pmd"},
     "socket": BELOW_STACK | {"udp", "tcp", "stack", "config"},
     "native": BELOW_STACK | {"udp", "tcp", "stack", "config", "socket", "shunt"},
     "preload": BELOW_STACK | {"udp", "tcp", "stack", "config", "socket"},

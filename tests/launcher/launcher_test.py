@@ -48,8 +48,10 @@ class Errors(unittest.TestCase):
             ("--log", "loud", "is unknown; give one of: error warning info debug"),
             ("--ip", "::1/128", "IPv6 is not carried yet; give an IPv4 address, such as 10.0.0.1/24"),
             ("--mac", "ff", "is not the hardware address of one port; give ADDR, such as 02:00:00:00:00:01"),
-            ("--fault", "drop=2", "drop=2 is none of drop duplicate reorder corrupt (0 to 1), delay_us, seed; "
-             "give SPEC, such as drop=0.01,seed=7"),
+            ("--link", "eth0", "is no kind of link; give one of pci:ADDRESS memif:NAME tap:IFNAME xdp:IFNAME packet:IFNAME dpdk:DEVARGS"),
+            ("--link", "loop", "is not there yet; give memif:NAME, a wire between two programs on this host"),
+            ("--link", "pci:eth0", "give the address that lspci -D shows, such as pci:0000:03:02.0"),
+            ("--fault", "seed=1,drop=2", '"drop=2" is no rate; give one from 0 to 1, such as drop=0.01'),
             ("--sysctl", "net.ipv4.tcp_sac=1", "net.ipv4.tcp_sac is not a tunable that Shunt knows; did you mean net.ipv4.tcp_sack?"),
             ("--config", "/no/such.toml", "No such file or directory; give a file that can be read"),
         ):

@@ -52,16 +52,15 @@ void in_a_namespace(Body body) {
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
 }
 
-Outcome<Port> open_tap(const std::string& name, unsigned index = 0) {
+Outcome<Port> open_tap(const std::string& name, const PortOptions& wanted = {}) {
     EalOptions eal;
     eal.hugepages = EalOptions::Hugepages::never;
     if (auto started = start_eal(eal); !started) {
         return std::unexpected(started.error());
     }
     borrow_lcore(1);
-    PortOptions options;
+    PortOptions options = wanted;
     options.packets = 4096;
-    options.index = index;
     return open_port(LinkSpec{LinkSpec::Kind::tap, name}, options);
 }
 
@@ -80,6 +79,14 @@ public:
     KernelEnd(const KernelEnd&) = delete;
     KernelEnd& operator=(const KernelEnd&) = delete;
 
+    std::array<std::uint8_t, 6> mac(const std::string& name) const {
+        ifreq request{};
+        std::strncpy(request.ifr_name, name.c_str(), sizeof request.ifr_name - 1);
+        EXPECT_EQ(ioctl(fd_, SIOCGIFHWADDR, &request), 0) << name;
+        std::array<std::uint8_t, 6> address{};
+        std::memcpy(address.data(), request.ifr_hwaddr.sa_data, address.size());
+        return address;
+    }
     void send_frame(std::uint8_t mark) const {
         std::array<std::uint8_t, 100> frame{};
         frame.fill(mark);
@@ -168,6 +175,33 @@ TEST(Tap, TheProgramsSignalsAreNotTouchedAndNoneComesWithAFrame) {
         EXPECT_TRUE(receives(*port, 1));
         kernel.send_frame(2);
         EXPECT_TRUE(receives(*port, 2)) << "a frame that comes when the ring had been read empty is not seen";
+    });
+}
+
+TEST(Tap, TwoInOneProgramAndEachHasItsOwnFrames) {
+    in_a_namespace([] {
+        auto first = open_tap("pmdtap0"), second = open_tap("pmdtap1", {.mac = {}, .index = 1});
+        ASSERT_TRUE(first) << first.error().message;
+        ASSERT_TRUE(second) << second.error().message;
+        const KernelEnd zero("pmdtap0"), one("pmdtap1");
+        zero.send_frame(7);
+        EXPECT_TRUE(receives(*first, 7));
+        one.send_frame(8);
+        EXPECT_TRUE(receives(*second, 8));
+        EXPECT_NE(first->mac, second->mac);
+    });
+}
+
+TEST(Tap, AGivenAddressIsOursAndNotTheKernels) {
+    in_a_namespace([] {
+        const std::array<std::uint8_t, 6> wanted{2, 0, 0, 0, 7, 1};
+        auto port = open_tap("pmdtap0", {.mac = wanted});
+        ASSERT_TRUE(port) << port.error().message;
+        EXPECT_EQ(port->mac, wanted);
+        const KernelEnd kernel("pmdtap0");
+        EXPECT_NE(kernel.mac("pmdtap0"), wanted);
+        kernel.send_frame(3);
+        EXPECT_TRUE(receives(*port, 3));
     });
 }
 
