@@ -12,7 +12,7 @@
 #include <rte_eth_ring.h>
 #include <rte_ethdev.h>
 #include <rte_interrupts.h>
-#include <rte_ip_frag.h>
+#include <rte_ip.h>
 #include <rte_log.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>

@@ -1,4 +1,4 @@
-// IPv4 (RFC 791, RFC 1122 section 3): our addresses, routes, and the way in and out. Reassembly is DPDK's (pmd/fragments).
+// IPv4 (RFC 791, RFC 1122 section 3): our addresses, routes, and the way in and out. Reassembly is pmd/fragments'.
 // Knows no ports and no connections; a received packet is handed back as a verdict.
 #pragma once
 

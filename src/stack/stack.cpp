@@ -45,7 +45,7 @@ struct StackBuilder {
         for (std::size_t i = 0; i < options.ports.size(); ++i) {
             links[i] = new (arena->carve(sizeof(Link), alignof(Link))) Link(options.ports[i], stack->counters_);
         }
-        return new (place) Stack(options, *arena, std::span(links.data(), options.ports.size()), pmd::create_fragments(options.fragments_max, std::chrono::seconds(30)), now);
+        return new (place) Stack(options, *arena, std::span(links.data(), options.ports.size()), pmd::create_fragments(options.fragments_max, pmd::reassembly_timeout, options.key), now);
     }
 };
 
