@@ -36,6 +36,10 @@ struct Datagram {
     std::uint32_t header_bytes = 0;  // of the piece at 0; 0: it is not there
 };
 
+struct Bucket {
+    Datagram* first = nullptr;
+};
+
 // A piece as its header describes it.
 struct Piece {
     Key key;
@@ -123,7 +127,7 @@ struct Fragments {
     Duration timeout;
     SecretKey key;
     Pool<Datagram> datagrams;
-    Datagram** buckets;
+    Bucket* buckets;
     std::uint32_t bucket_mask;
     std::uint32_t held = 0;  // pieces that wait
     Datagram* oldest = nullptr;
@@ -132,7 +136,7 @@ struct Fragments {
 
     Datagram*& bucket_of(const Key& wanted) noexcept {
         const std::uint64_t words[] = {wanted.addresses, wanted.identification_and_protocol};
-        return buckets[siphash(key, words) & bucket_mask];
+        return buckets[siphash(key, words) & bucket_mask].first;
     }
     void forget(Datagram& datagram) noexcept;
     void give_up(Datagram& datagram) noexcept;
@@ -223,13 +227,13 @@ Packet* Fragments::make_whole(Datagram& datagram) noexcept {
 Fragments* create_fragments(std::uint32_t max_datagrams, Duration timeout, SecretKey key) noexcept {
     const std::uint32_t datagrams = std::max<std::uint32_t>(max_datagrams, 1);
     const std::uint32_t buckets = std::bit_ceil(datagrams);
-    auto arena = Arena::map(sizeof(Fragments) + Pool<Datagram>::bytes_for(datagrams) + buckets * sizeof(Datagram*) + 3 * 64);
+    auto arena = Arena::map(sizeof(Fragments) + Pool<Datagram>::bytes_for(datagrams) + buckets * sizeof(Bucket) + std::size_t{3} * 64);
     if (!arena) {
         return nullptr;
     }
     void* place = arena->carve(sizeof(Fragments), alignof(Fragments));
     void* slots = arena->carve(Pool<Datagram>::bytes_for(datagrams), Pool<Datagram>::alignment);
-    auto** table = arena->carve_array<Datagram*>(buckets);
+    auto* table = arena->carve_array<Bucket>(buckets);
     return new (place) Fragments{*arena, timeout, key, Pool<Datagram>(slots, datagrams), table, buckets - 1};
 }
 

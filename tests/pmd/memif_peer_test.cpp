@@ -123,7 +123,7 @@ void kill_peers(const std::string& wire, bool is_first) {
     for (; round < rounds_max && Clock::now() - begin < time_max; ++round) {
         peer = peer < 0 ? start_echo(wire) : peer;
         const std::uint64_t before = load.received;
-        const bool came_up = load.until([&] { return load.received > before + 32 * static_cast<unsigned>(round % 7); });
+        const bool came_up = load.until([&] { return load.received > before + std::uint64_t{32} * static_cast<unsigned>(round % 7); });
         kill_and_wait(peer);
         peer = -1;
         ASSERT_TRUE(came_up) << "round " << round;
@@ -171,8 +171,6 @@ TEST(MemifPeer, StoppedInMidTrafficAndContinued) {
     });
 }
 
-}  // namespace
-
 [[noreturn]] void run_echo(const std::string& wire) {
     alarm(20);
     auto port = open_end(wire);
@@ -186,6 +184,7 @@ TEST(MemifPeer, StoppedInMidTrafficAndContinued) {
     }
 }
 
+}  // namespace
 }  // namespace shunt::pmd
 
 int main(int count, char** arguments) {
