@@ -23,19 +23,25 @@ public:
         return clock;
     }
 
+    // A clock that stands still at `time`: whoever holds it moves time by replacing it (virtual time).
+    static constexpr TscClock standing_at(Time time) noexcept {
+        TscClock clock;
+        clock.first_ns_ = time.time_since_epoch().count();
+        return clock;
+    }
+
     Time now() const noexcept { return at(__rdtsc()); }
     constexpr Time at(std::uint64_t ticks) const noexcept {
         // 128 bits in between: 64 would overflow after a few seconds.
         const auto ns = (static_cast<unsigned __int128>(ticks - start_) * ns_per_tick_q32_) >> 32;
-        return Time(Duration(first_ns + static_cast<std::int64_t>(ns)));
+        return Time(Duration(first_ns_ + static_cast<std::int64_t>(ns)));
     }
     constexpr double ticks_per_second() const noexcept { return 1e9 * 4294967296.0 / static_cast<double>(ns_per_tick_q32_); }
 
 private:
-    static constexpr std::int64_t first_ns = 1'000'000'000;
-
     std::uint64_t start_ = 0;
     std::uint64_t ns_per_tick_q32_ = 0;  // 32.32 fixed point
+    std::int64_t first_ns_ = 1'000'000'000;
 };
 
 }  // namespace shunt::pmd
