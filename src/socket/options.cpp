@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <iterator>
 #include <string_view>
@@ -367,13 +368,39 @@ OptionKind kind_of_option(bool is_stream, int level, int name) noexcept {
     return is_kept || level == IPPROTO_IPV6 ? OptionKind::kept : OptionKind::foreign;
 }
 
+namespace {
+
+// What a kernel's socket says before anybody has set anything: the host's own tunables, which are not the program's wish and must not hide ours.
+struct Untouched {
+    explicit Untouched(int type) noexcept {
+        const auto fd = static_cast<int>(sys::socket(AF_INET, type, 0));
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            socklen_t length = sizeof(int);
+            values.at(i) = -1;
+            sys::getsockopt(fd, rows[i].level, rows[i].name, &values.at(i), &length);
+        }
+        sys::close(fd);
+    }
+    std::array<int, std::size(rows)> values;
+};
+
+const Untouched& untouched(bool is_stream) noexcept {
+    static const Untouched stream(SOCK_STREAM), datagram(SOCK_DGRAM);
+    return is_stream ? stream : datagram;
+}
+
+}  // namespace
+
 void import_options(Socket& socket, int fd) noexcept {
     Guard guard(layer());
-    for (const Row& row : rows) {
+    const bool is_stream = socket.udp == nullptr;
+    for (std::size_t i = 0; i < std::size(rows); ++i) {
+        const Row& row = rows[i];
         int value = 0;
         socklen_t length = sizeof value;
-        const bool applies = row.imported && row.set != nullptr && find_row(socket.udp == nullptr, row.level, row.name) != nullptr;
-        if (applies && sys::getsockopt(fd, row.level, row.name, &value, &length) == 0 && length == sizeof value) {
+        const bool applies = row.imported && row.set != nullptr && find_row(is_stream, row.level, row.name) != nullptr;
+        const bool is_there = applies && sys::getsockopt(fd, row.level, row.name, &value, &length) == 0 && length == sizeof value;
+        if (is_there && value != untouched(is_stream).values.at(i)) {
             row.set(guard.layer(), socket, value);
         }
     }
