@@ -65,6 +65,8 @@ namespace shunt {
     X(tcp_timeouts, "retransmission time-outs")                                   \
     X(tcp_fast_recoveries, "recoveries entered by duplicate ACKs or SACK")        \
     X(tcp_tail_loss_probes, "tail loss probes sent (RFC 8985, 7)")                \
+    X(tcp_ecn_marks, "data segments received with a congestion mark (RFC 3168)")  \
+    X(tcp_ecn_reductions, "windows reduced because the peer saw a mark")          \
     X(tcp_undo, "recoveries found spurious and undone")                           \
     X(tcp_out_of_order, "segments queued out of order")                           \
     X(tcp_resets_sent, "RST sent")                                                \

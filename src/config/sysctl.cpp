@@ -31,7 +31,7 @@ constexpr Sysctl table[] = {
     {.name = "net.ipv4.tcp_challenge_ack_limit", .number = &Tunables::tcp_challenge_ack_limit, .maximum = int_max},
     {.name = "net.ipv4.tcp_congestion_control", .congestion = &Tunables::tcp_congestion_control},
     {.name = "net.ipv4.tcp_early_retrans", .number = &Tunables::tcp_early_retrans, .maximum = 4},
-    {.name = "net.ipv4.tcp_ecn", .number = &Tunables::tcp_ecn, .maximum = 2, .is_followed = false},
+    {.name = "net.ipv4.tcp_ecn", .number = &Tunables::tcp_ecn, .maximum = 2},
     {.name = "net.ipv4.tcp_fin_timeout", .number = &Tunables::tcp_fin_timeout, .minimum = 1, .maximum = 32767},
     {.name = "net.ipv4.tcp_keepalive_intvl", .number = &Tunables::tcp_keepalive_intvl, .minimum = 1, .maximum = 32767},
     {.name = "net.ipv4.tcp_keepalive_probes", .number = &Tunables::tcp_keepalive_probes, .minimum = 1, .maximum = 127},

@@ -175,11 +175,11 @@ void Ipv4::count_failed_fragments() noexcept {
     }
 }
 
-void Ipv4::write_header(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment) noexcept {
+void Ipv4::write_header(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment, std::uint8_t ecn) noexcept {
     const auto total = static_cast<std::uint16_t>(packet->size() + sizeof(wire::Ipv4Header));
     auto* header = reinterpret_cast<wire::Ipv4Header*>(packet->prepend(sizeof(wire::Ipv4Header)));
     header->version_ihl = 0x45;
-    header->tos = path.tos;
+    header->tos = path.tos | ecn;
     header->total_length = total;
     header->identification = identification;
     header->fragment = fragment;
@@ -193,8 +193,8 @@ void Ipv4::write_header(Packet* packet, const Path& path, std::uint8_t protocol,
     }
 }
 
-void Ipv4::output(Packet* packet, const Path& path, std::uint8_t protocol, Time now) noexcept {
-    write_header(packet, path, protocol, ++identification_, wire::Ipv4Header::dont_fragment);
+void Ipv4::output(Packet* packet, const Path& path, std::uint8_t protocol, Time now, std::uint8_t ecn) noexcept {
+    write_header(packet, path, protocol, ++identification_, wire::Ipv4Header::dont_fragment, ecn);
     if (path.link != nullptr) {
         const pmd::Offloads& offloads = path.link->port.offloads;
         const bool tcp = protocol == wire::protocol_tcp && offloads.tx_tcp_checksum;
@@ -207,7 +207,7 @@ void Ipv4::output(Packet* packet, const Path& path, std::uint8_t protocol, Time 
 }
 
 void Ipv4::output_fragment(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment, Time now) noexcept {
-    write_header(packet, path, protocol, identification, fragment);
+    write_header(packet, path, protocol, identification, fragment, 0);
     if (path.link != nullptr && path.link->port.offloads.tx_ipv4_checksum) {
         pmd::Port::request_tx_checksum(*packet, sizeof(wire::EthernetHeader), sizeof(wire::Ipv4Header), true, false, false);
     }

@@ -87,7 +87,8 @@ public:
     Ipv4Verdict input(Packet*& packet, Time now) noexcept;
 
     // Prepends the header and sends; takes ownership. The packet must fit the path's MTU (else see output_fragments). Non-fragments carry DF.
-    void output(Packet* packet, const Path& path, std::uint8_t protocol, Time now) noexcept;
+    // `ecn`: the two low bits of the TOS byte, which are not the path's (RFC 3168).
+    void output(Packet* packet, const Path& path, std::uint8_t protocol, Time now, std::uint8_t ecn = 0) noexcept;
     // One piece of a larger datagram: `fragment` is the header's flags-and-offset word.
     void output_fragment(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment, Time now) noexcept;
     std::uint16_t next_identification() noexcept { return ++identification_; }
@@ -112,7 +113,7 @@ public:
     pmd::Port* packet_source() const noexcept { return &links_[0]->port; }
 
 private:
-    void write_header(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment) noexcept;
+    void write_header(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment, std::uint8_t ecn) noexcept;
     Packet* reassemble(Packet* packet, Time now) noexcept;
     void count_failed_fragments() noexcept;
     void hand_over(Packet* packet, const Path& path, Time now) noexcept;

@@ -16,6 +16,9 @@ void Tcp::acknowledge(Connection& c, const Segment& seg, Time now) noexcept {
     const std::uint32_t acked = seg.ack > c.snd_una ? remove_acknowledged(c, seg.ack, seg, now) : 0;
     update_send_window(c, seg, now);
     if (was_outstanding) {
+        if (c.has_ecn && seg.has(wire::tcp_flag::ece)) {
+            ecn_reduce(c);
+        }
         if (acked == 0 && sacked == 0 && !is_duplicate && !c.has_tlp && c.recovery == Recovery::open) {
             return;
         }

@@ -30,8 +30,8 @@ inline constexpr std::uint16_t resent = 32;         // the retransmission is cou
 // How the retransmission timer was last armed; there is one deadline for all of them.
 enum class RetransmitKind : std::uint8_t { none, rto, tail_loss_probe, persist };
 
-// RFC 5681 and RFC 8985 in four words: nothing lost; something SACKed; repairing; after a time-out.
-enum class Recovery : std::uint8_t { open, disorder, recovery, loss };
+// RFC 5681 and RFC 8985 in five words: nothing lost; something SACKed; slowing down after an ECN mark; repairing; after a time-out.
+enum class Recovery : std::uint8_t { open, disorder, cwr, recovery, loss };
 
 struct Listener;
 
@@ -94,6 +94,9 @@ struct Connection : Endpoint {
     RetransmitKind retransmit_kind = RetransmitKind::none;
     bool has_timestamps = false;
     bool has_sack = false;
+    bool has_ecn = false;
+    bool ecn_echo = false;         // the peer has not yet said that it heard of the mark
+    bool ecn_tell_cwr = false;     // the next new data say that we slowed down
     bool ack_now = false;          // an ACK is due before we return
     std::uint8_t snd_wscale = 0;
     std::uint8_t rcv_wscale = 0;

@@ -99,10 +99,13 @@ void Tcp::input(Packet* packet, const Ipv4Verdict& ip, Time now) noexcept {
 
 // Header prediction: established, in order, nothing odd, and either data without news of ours, or with a plain acknowledgement.
 bool Tcp::try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept {
-    constexpr std::uint8_t odd = flag::syn | flag::fin | flag::rst | flag::urg;
+    constexpr std::uint8_t odd = flag::syn | flag::fin | flag::rst | flag::urg | flag::ece | flag::cwr;
     if (c.state != State::established || (seg.flags & (odd | flag::ack)) != flag::ack || seg.seq != c.rcv_nxt || seg.len == 0 || c.recovery != Recovery::open ||
         seg.options.sack_count != 0 || !c.ooo_queue.is_empty() || c.rcv_shut || c.owner == nullptr) {
         return false;
+    }
+    if (c.has_ecn && (seg.tos & 1) != 0) {
+        return false;  // a congestion mark
     }
     if (seg.options.has_timestamp != c.has_timestamps || (c.has_timestamps && static_cast<std::int32_t>(seg.options.tsval - c.ts_recent) < 0)) {
         return false;
@@ -170,6 +173,9 @@ void Tcp::segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now)
         packet->free();
         return;
     }
+    if (c.has_ecn) {
+        ecn_receive(c, seg);
+    }
     if (process_data(c, seg, packet, now)) {
         process_close_states(c, now);
     }
@@ -204,6 +210,7 @@ void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time no
     c.snd_wl1 = seg.seq;
     c.snd_wl2 = seg.ack;
     if (!has_ack) {  // both opened at once (RFC 9293, 3.5)
+        ecn_answer(c, seg);
         c.state = State::syn_received;
         send_syn(c, now);
         return;
@@ -211,6 +218,7 @@ void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time no
     if (c.syn_tries <= 1 && seg.options.has_timestamp == c.has_timestamps) {
         sample_rtt(c, now - c.last_sent_at);
     }
+    ecn_agree(c, seg);
     established(c, seg, now);
     c.ack_now = true;
     output(c, now);

@@ -109,6 +109,7 @@ void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time
     set_up_path(*c, *path);
     apply_options(*c, now);
     set_up_options(*c, seg.options);
+    ecn_answer(*c, seg);
     c->irs = seg.seq;
     c->rcv_nxt = c->last_ack_sent = c->rcv_up_copied = seg.seq + 1;
     c->ts_recent = seg.options.tsval;

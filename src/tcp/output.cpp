@@ -84,7 +84,7 @@ void Tcp::note_sent(Connection& c, Packet& packet, Time) noexcept {
     c.snd_nxt = end_of(packet);
     c.last_sent = &packet;
     c.send_head = packet.meta().next;
-    if (c.recovery == Recovery::recovery) {
+    if (c.recovery == Recovery::recovery || c.recovery == Recovery::cwr) {
         c.prr_out += seq_size(packet);
     }
 }
@@ -127,6 +127,7 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
         flags |= flag::psh;
     }
     const std::uint32_t size = out->size();
+    const std::uint8_t ecn = c.has_ecn && meta.transmits == 0 && size != 0 ? ecn_mark(c, flags) : std::uint8_t{0};  // never what is sent again
     write_header(c, *out, seq_of(packet), flags, now);
     finish_checksum(*out, c.path);
     if (meta.transmits != 0) {
@@ -140,7 +141,7 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
     meta.stamp_ns = now.time_since_epoch().count();
     c.last_sent_at = now;
     context_.counters.count(Event::tcp_segments_sent);
-    context_.ipv4.output(out, c.path, wire::protocol_tcp, now);
+    context_.ipv4.output(out, c.path, wire::protocol_tcp, now, ecn);
 }
 
 // Everything but the checksum. Whatever carries ACK settles what we owe.
@@ -162,6 +163,9 @@ void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flag
         sack.sack_count = static_cast<std::uint8_t>(std::min<unsigned>(sack.sack_count, fits));
         option_bytes += wire::emit_tcp_options(sack, options + option_bytes);
         c.has_dsack = c.has_dsack && sack.sack_count == 0;
+    }
+    if (c.ecn_echo && (flags & flag::rst) == 0) {
+        flags |= flag::ece;
     }
     const std::uint32_t window = receive_window(c);
     auto* header = reinterpret_cast<wire::TcpHeader*>(packet.prepend(sizeof(wire::TcpHeader) + option_bytes));
@@ -235,6 +239,9 @@ void Tcp::send_syn(Connection& c, Time now) noexcept {
     header->ack = answers ? c.rcv_nxt.raw() : 0;
     header->offset = static_cast<std::uint8_t>((5 + option_bytes / 4) << 4);
     header->flags = answers ? flag::syn | flag::ack : flag::syn;
+    if (answers ? c.has_ecn : ecn_asks(c) && c.syn_tries == 0) {
+        header->flags |= answers ? flag::ece : flag::ece | flag::cwr;
+    }
     const std::uint32_t window = initial_rcv_window(c);
     header->window = static_cast<std::uint16_t>(window);
     header->urgent = 0;

@@ -15,6 +15,11 @@ bool is_repairing(const Connection& c) noexcept {
     return c.recovery == Recovery::recovery || c.recovery == Recovery::loss;
 }
 
+// The window is on its way down, by proportional rate reduction.
+bool is_reducing(const Connection& c) noexcept {
+    return c.recovery == Recovery::recovery || c.recovery == Recovery::cwr;
+}
+
 }  // namespace
 
 void Tcp::after_ack(Connection& c, const Segment& seg, std::uint32_t acked, std::uint32_t delivered, bool is_duplicate, Time now) noexcept {
@@ -36,7 +41,7 @@ void Tcp::after_ack(Connection& c, const Segment& seg, std::uint32_t acked, std:
     } else if (c.dup_acks == dup_threshold && !is_repairing(c) && c.snd_una > c.recover && c.last_sent != nullptr) {
         mark_lost(c, *c.snd_queue.front());
     }
-    if (is_repairing(c)) {
+    if (is_repairing(c) || (c.recovery == Recovery::cwr && c.lost_out == 0)) {
         after_ack_recovering(c, acked, delivered, now);
         return;
     }
@@ -139,13 +144,21 @@ void Tcp::detect_losses(Connection& c, Time now) noexcept {
     }
 }
 
-void Tcp::enter_recovery(Connection& c, Time now) noexcept {
-    context_.counters.count(Event::tcp_fast_recoveries);
+// The window shall go down to ssthresh in the course of one round trip.
+void Tcp::begin_reduction(Connection& c) noexcept {
     c.prior_cwnd = c.cwnd;
     c.prior_ssthresh = c.ssthresh;
     c.recover_fs = c.outstanding();
     c.ssthresh = congestion::ssthresh_after_loss(c);
     c.prr_delivered = c.prr_out = 0;
+    c.recover = c.snd_nxt;
+}
+
+void Tcp::enter_recovery(Connection& c, Time now) noexcept {
+    context_.counters.count(Event::tcp_fast_recoveries);
+    if (!is_reducing(c)) {  // an ECN mark has reduced it for this window
+        begin_reduction(c);
+    }
     c.recover = c.snd_nxt;
     c.recovery = Recovery::recovery;
     c.undo_tsval = timestamp_now(c, now);
@@ -154,7 +167,9 @@ void Tcp::enter_recovery(Connection& c, Time now) noexcept {
 }
 
 void Tcp::leave_recovery(Connection& c) noexcept {
-    if (c.recovery == Recovery::recovery) {
+    if (c.recovery == Recovery::cwr) {
+        c.cwnd = c.ssthresh;
+    } else if (c.recovery == Recovery::recovery) {
         c.cwnd = std::min(c.cwnd, c.ssthresh);
         c.cwnd = std::max<std::uint32_t>(std::min(c.ssthresh, std::max(c.pipe(), std::uint32_t{c.mss}) + c.mss * 3U), c.mss * 2U);
     }
@@ -219,7 +234,7 @@ void Tcp::send_tail_loss_probe(Connection& c, Time now) noexcept {
 void Tcp::on_retransmission_timeout(Connection& c, Time now) noexcept {
     context_.counters.count(Event::tcp_timeouts);
     if (c.recovery != Recovery::loss) {
-        if (c.recovery != Recovery::recovery) {
+        if (!is_reducing(c)) {
             c.prior_cwnd = c.cwnd;
             c.prior_ssthresh = c.ssthresh;
             c.ssthresh = congestion::ssthresh_after_loss(c);

@@ -3,6 +3,7 @@
 //   user      the calls of a program (RFC 9293, 3.10.1-3.10.6)
 //   input     a segment arrives (RFC 9293, 3.10.7); listen: the same without a connection
 //   acknowledge  what an ACK means: SACK scoreboard, RTT, leaving recovery
+//   ecn       marks instead of losses (RFC 3168)
 //   recovery  what is lost and when it is sent again (RFC 6675, 6937, 8985)
 //   output    what is sent, and when
 //   timers    what happens when nothing does (RFC 6298, keep-alive, TIME_WAIT)
@@ -170,7 +171,16 @@ private:
     void update_send_window(Connection& c, const Segment& seg, Time now) noexcept;
     void note_delivered(Connection& c, const Packet& packet, Time now) noexcept;
 
+    // ecn.cpp
+    void ecn_answer(Connection& c, const Segment& seg) noexcept;
+    void ecn_agree(Connection& c, const Segment& seg) noexcept;
+    bool ecn_asks(const Connection& c) const noexcept;
+    void ecn_receive(Connection& c, const Segment& seg) noexcept;
+    void ecn_reduce(Connection& c) noexcept;
+    static std::uint8_t ecn_mark(Connection& c, std::uint8_t& flags) noexcept;
+
     // recovery.cpp
+    void begin_reduction(Connection& c) noexcept;
     void detect_losses(Connection& c, Time now) noexcept;
     void mark_lost(Connection& c, Packet& packet) noexcept;
     void enter_recovery(Connection& c, Time now) noexcept;

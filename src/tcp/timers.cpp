@@ -75,7 +75,7 @@ void Tcp::set_retransmit(Connection& c, Time now) noexcept {
         return;
     }
     const Duration rto = backed_off(c.rto, c.backoff);
-    const bool may_probe = c.recovery == Recovery::open && c.has_sack && !c.has_tlp && c.backoff == 0 && c.sacked_out == 0 && context_.tunables.tcp_early_retrans != 0;
+    const bool may_probe = (c.recovery == Recovery::open || c.recovery == Recovery::cwr) && c.has_sack && !c.has_tlp && c.backoff == 0 && c.sacked_out == 0 && context_.tunables.tcp_early_retrans != 0;
     const Duration probe = may_probe ? probe_timeout(c) : rto;
     c.retransmit_kind = probe < rto ? RetransmitKind::tail_loss_probe : RetransmitKind::rto;
     c.retransmit_at = now + std::min(probe, rto);

@@ -160,6 +160,7 @@ Bytes ipv4(const IpFields& fields, const Bytes& payload) {
     header.total_length = static_cast<std::uint16_t>(sizeof header + payload.size());
     header.identification = fields.identification;
     header.fragment = fields.fragment;
+    header.tos = fields.tos;
     header.ttl = fields.ttl;
     header.protocol = fields.protocol;
     header.source = fields.source;

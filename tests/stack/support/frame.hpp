@@ -54,7 +54,7 @@ Frame decode(const Bytes& bytes, Time at = Time{});
 
 struct IpFields {
     std::uint32_t source = 0, destination = 0;
-    std::uint8_t protocol = wire::protocol_udp, ttl = 64, version_ihl = 0x45;
+    std::uint8_t protocol = wire::protocol_udp, ttl = 64, version_ihl = 0x45, tos = 0;
     std::uint16_t identification = 1, fragment = 0;
     bool bad_checksum = false;
 };

@@ -39,6 +39,7 @@ void Peer::give(const Bytes& tcp_segment) {
     fields.source = address;
     fields.destination = host_.address();
     fields.protocol = wire::protocol_tcp;
+    fields.tos = tos;
     host_.give_ip(ipv4(fields, tcp_segment));
 }
 

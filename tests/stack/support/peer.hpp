@@ -35,6 +35,7 @@ public:
     std::uint16_t window = 65535, mss = 1460;
     std::int8_t wscale = 7;
     bool has_timestamps = true, has_sack = true;
+    std::uint8_t tos = 0;
     std::uint32_t ts_recent = 0, ts_skew = 0;
     Duration round_trip{};  // of the handshake
 
