@@ -61,7 +61,8 @@ void run_line(World& world, const std::string& command, int line) {
     } else if (program == "echo" && rest.find('>') != std::string::npos) {
         set(world, rest.substr(rest.find('>') + 1), rest.substr(0, rest.find('>')), line);
     } else if (name == "defaults.sh") {
-        // What the defaults of that file amount to is what a World begins with.
+        // Where public collections of scripts begin, as far as it differs from a World's beginning.
+        set_all(world, "net.ipv4.tcp_rmem='4096 540000 15728640' net.ipv4.tcp_wmem='4096 262144 4194304' net.ipv4.tcp_slow_start_after_idle=0 net.ipv4.tcp_ecn=0 net.ipv4.tcp_no_metrics_save=1", line);
     } else {
         throw ScriptError(line, fmt::format("the command '{}' is not known: sysctl, set_sysctls.py, defaults.sh and 'echo N > /proc/sys/...' are", command));
     }

@@ -171,8 +171,9 @@ void learn(const TcpSpec& spec, const LivePacket& live, Flow& flow) {
 }
 
 std::string compare_tcp(const TcpSpec& spec, const LivePacket& live, Flow& flow, std::uint32_t skip) {
-    if ((live.flags & flag::syn) != 0 && !flow.local_offset) {
-        flow.local_offset = live.seq - spec.seq;
+    if ((live.flags & flag::syn) != 0 && (!flow.local_offset || live.ack != flow.syn_ack)) {
+        flow.local_offset = live.seq - spec.seq;  // another ACK: another connection between the same ports
+        flow.syn_ack = live.ack;
     }
     learn(spec, live, flow);
     std::string differs;

@@ -21,6 +21,7 @@ struct Flow {
     bool is_passive = false;
     // What to add to the script's number for the stack's.
     std::optional<std::uint32_t> local_offset;   // known from the stack's SYN on
+    std::uint32_t syn_ack = 0;                   // what that SYN acknowledged
     std::uint32_t remote_offset = 0;
     std::optional<std::uint32_t> remote_isn;     // the script's
     std::map<std::uint32_t, std::uint32_t> stamps;  // the script's -> the stack's, of our TSvals

@@ -195,11 +195,10 @@ Flow& Runner::flow_for(const PacketSpec& spec) {
     Flow* current = session_.current;
     const bool is_syn = tcp != nullptr && (tcp->flags & (flag::syn | flag::ack)) == flag::syn;
     const bool is_repeated = is_syn && current != nullptr && (!current->is_passive || (current->remote_isn == tcp->seq && !current->is_closed));
-    if (current != nullptr && (!is_syn || is_repeated)) {
+    if (current != nullptr && (!is_syn || is_repeated || session_.settings.same_port)) {
         return *current;
     }
-    const std::uint16_t remote = session_.settings.same_port ? session_.next_port : session_.next_port++;
-    Flow& flow = session_.add_flow(is_udp ? wire::protocol_udp : wire::protocol_tcp, local, remote);
+    Flow& flow = session_.add_flow(is_udp ? wire::protocol_udp : wire::protocol_tcp, local, session_.next_port++);
     flow.is_passive = true;
     session_.current = &flow;
     return flow;

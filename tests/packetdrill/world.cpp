@@ -146,6 +146,8 @@ Outcome<void> World::set_tunable(std::string_view name, std::string_view value) 
     return config::set_sysctl(const_cast<Tunables&>(stack_->tunables()), name, value);
 }
 
+void World::read_tunables(const std::string& folder) { config::read_host(const_cast<Tunables&>(stack_->tunables()), folder); }
+
 Time World::next_time() const {
     Time next = stack_->next_deadline();
     for (const Waiter* waiter : waiters_) {

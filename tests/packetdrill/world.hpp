@@ -50,6 +50,7 @@ public:
     Time now() const noexcept { return now_; }
     const WorldSetup& setup() const noexcept { return setup_; }
     Outcome<void> set_tunable(std::string_view name, std::string_view value);
+    void read_tunables(const std::string& folder);  // laid out as /proc/sys
 
     // ---- the driver's
     void advance_to(Time until);
