@@ -94,10 +94,10 @@ bool Stack::poll(Time now) noexcept {
     for (Link* link : links()) {
         worked |= receive(*link, now);
     }
-    if (now >= wheel_.next_deadline()) {
+    if (now >= wheel_.next_deadline()) [[unlikely]] {
         worked |= run_timers(now);
     }
-    if (now >= house_at_) {
+    if (now >= house_at_) [[unlikely]] {
         keep_house(now);
     }
     flush(now);
@@ -108,12 +108,15 @@ bool Stack::receive(Link& link, Time now) noexcept {
     std::array<Packet*, burst> packets;
     for (unsigned round = 0; round < bursts_max; ++round) {
         const std::uint16_t count = link.port.rx_burst(now, packets);
+        if (count == 0) {
+            return round != 0;
+        }
         for (std::uint16_t i = 0; i < count; ++i) {
             input_frame(link, packets[i], now);
         }
         counters_.count(Event::rx_packets, count);
         if (count < burst) {
-            return round != 0 || count != 0;
+            return true;
         }
     }
     return true;

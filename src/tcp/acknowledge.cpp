@@ -7,7 +7,45 @@
 
 namespace shunt::tcp {
 
+// All that was under way has arrived, and nothing had gone wrong: what nearly every ACK of a conversation says.
+bool Tcp::try_acknowledge_all(Connection& c, const Segment& seg, Time now) noexcept {
+    if (seg.ack != c.snd_nxt || c.recovery != Recovery::open || c.sacked_out != 0 || c.lost_out != 0 || c.has_tlp || c.last_sent == nullptr || seg.options.sack_count != 0 ||
+        c.reorder_at != never || seg.has(wire::tcp_flag::ece)) {
+        return false;
+    }
+    const PacketMeta& newest = c.last_sent->meta();
+    const bool is_ambiguous = (newest.flags & segment_flag::retransmitted) != 0;
+    if (is_ambiguous) {
+        return false;  // RACK has questions
+    }
+    const Time sent{Duration(newest.stamp_ns)};
+    const std::uint32_t acked = c.outstanding();
+    c.rack_xmit = sent;
+    c.rack_end = seg.ack;
+    c.rack_rtt = now - sent;
+    do {
+        c.snd_queue.pop_front()->free();
+    } while (c.snd_queue.front() != c.send_head);
+    c.last_sent = nullptr;
+    c.delivered += acked;
+    c.snd_una = seg.ack;
+    c.dup_acks = 0;
+    c.backoff = 0;
+    c.probes = 0;
+    c.first_unanswered = never;
+    c.retransmit_kind = RetransmitKind::none;
+    c.retransmit_at = never;
+    sample_rtt(c, now - sent);
+    update_send_window(c, seg, now);
+    congestion::on_ack(c, acked, now);
+    note(c, ready::output);
+    return true;
+}
+
 void Tcp::acknowledge(Connection& c, const Segment& seg, Time now) noexcept {
+    if (try_acknowledge_all(c, seg, now)) [[likely]] {
+        return;
+    }
     const bool was_outstanding = c.outstanding() != 0;
     const std::uint32_t window = seg.wnd << c.snd_wscale;
     const bool is_duplicate = was_outstanding && seg.ack == c.snd_una && seg.len == 0 && window == c.snd_wnd && !seg.has(wire::tcp_flag::fin);

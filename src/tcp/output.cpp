@@ -10,7 +10,7 @@ namespace shunt::tcp {
 
 namespace flag = wire::tcp_flag;
 
-void Tcp::output(Connection& c, Time now) noexcept {
+void Tcp::output(Connection& c, Time now, Flush flush) noexcept {
     if (!c.is_synchronized()) {
         return;
     }
@@ -18,7 +18,7 @@ void Tcp::output(Connection& c, Time now) noexcept {
         retransmit_lost(c, now);
     }
     if (c.send_head != nullptr) {
-        send_new(c, now);
+        send_new(c, now, flush);
     }
     if (c.ack_now) {
         send_ack(c, now);
@@ -33,7 +33,7 @@ bool Tcp::may_send_now(const Connection& c, const Packet& packet) const noexcept
     return !c.options.cork && (c.options.nodelay || c.outstanding() == 0);
 }
 
-void Tcp::send_new(Connection& c, Time now) noexcept {
+void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
     if (c.outstanding() == 0) {
         congestion::on_restart(c, now);
         if (now - c.last_sent_at > c.rto && context_.tunables.tcp_slow_start_after_idle != 0) {
@@ -66,6 +66,9 @@ void Tcp::send_new(Connection& c, Time now) noexcept {
             c.first_unanswered = now;
         }
         transmit(c, *packet, now);
+        if (flush == Flush::at_once && packet->meta().next == nullptr) {
+            context_.ipv4.flush(now);
+        }
         note_sent(c, *packet, now);
         has_sent = true;
     }
@@ -144,31 +147,39 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
     context_.ipv4.output(out, c.path, wire::protocol_tcp, now, ecn);
 }
 
+// What stands behind the timestamps: a D-SACK and as many blocks as there is room for. Returns the option's bytes.
+unsigned Tcp::prepend_sack(Connection& c, Packet& packet, unsigned other_option_bytes) noexcept {
+    wire::TcpOptions sack;
+    collect_sack_blocks(c, sack);
+    const unsigned taken = 40 + other_option_bytes + packet.size();
+    const unsigned room = std::min<unsigned>(40 - other_option_bytes, c.path.mtu - std::min<unsigned>(c.path.mtu, taken));
+    const unsigned fits = room >= 12 ? (room - 4) / 8 : 0;
+    sack.sack_count = static_cast<std::uint8_t>(std::min<unsigned>(sack.sack_count, fits));
+    c.has_dsack = c.has_dsack && sack.sack_count == 0;
+    std::uint8_t option[40];
+    const unsigned bytes = wire::emit_tcp_options(sack, option);
+    std::memcpy(packet.prepend(bytes), option, bytes);
+    return bytes;
+}
+
 // Everything but the checksum. Whatever carries ACK settles what we owe.
 void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept {
-    std::uint8_t options[40];
-    unsigned option_bytes = 0;
-    if (c.has_timestamps) {
-        wire::store_big32(options, 0x0101080a);
-        wire::store_big32(options + 4, timestamp_now(c, now));
-        wire::store_big32(options + 8, c.ts_recent);
-        option_bytes = wire::timestamp_option_bytes;
-    }
+    unsigned option_bytes = c.has_timestamps ? wire::timestamp_option_bytes : 0;
     const bool reports = c.has_sack && (c.has_dsack || !c.ooo_queue.is_empty()) && (flags & flag::rst) == 0;
-    if (reports) {
-        wire::TcpOptions sack;
-        collect_sack_blocks(c, sack);
-        const unsigned room = std::min<unsigned>(40 - option_bytes, c.path.mtu - std::min<unsigned>(c.path.mtu, 40 + option_bytes + packet.size()));
-        const unsigned fits = room >= 12 ? (room - 4) / 8 : 0;
-        sack.sack_count = static_cast<std::uint8_t>(std::min<unsigned>(sack.sack_count, fits));
-        option_bytes += wire::emit_tcp_options(sack, options + option_bytes);
-        c.has_dsack = c.has_dsack && sack.sack_count == 0;
+    if (reports) [[unlikely]] {
+        option_bytes += prepend_sack(c, packet, option_bytes);
+    }
+    if (c.has_timestamps) {
+        auto* option = reinterpret_cast<std::uint8_t*>(packet.prepend(wire::timestamp_option_bytes));
+        wire::store_big32(option, 0x0101080a);
+        wire::store_big32(option + 4, timestamp_now(c, now));
+        wire::store_big32(option + 8, c.ts_recent);
     }
     if (c.ecn_echo && (flags & flag::rst) == 0) {
         flags |= flag::ece;
     }
     const std::uint32_t window = receive_window(c);
-    auto* header = reinterpret_cast<wire::TcpHeader*>(packet.prepend(sizeof(wire::TcpHeader) + option_bytes));
+    auto* header = reinterpret_cast<wire::TcpHeader*>(packet.prepend(sizeof(wire::TcpHeader)));
     header->source_port = c.local_port;
     header->destination_port = c.remote_port;
     header->seq = seq.raw();
@@ -177,7 +188,6 @@ void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flag
     header->flags = flags;
     header->window = static_cast<std::uint16_t>(window);
     header->urgent = 0;
-    std::memcpy(header + 1, options, option_bytes);
     if (packet.size() > sizeof(wire::TcpHeader) + option_bytes && c.last_ack_sent != c.rcv_nxt) {
         c.quick_acks = 0;  // the program answers: its data will carry the ACKs
     }

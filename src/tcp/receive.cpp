@@ -150,7 +150,7 @@ void Tcp::acknowledge_later(Connection& c, Time now) noexcept {
     }
     if (c.delack_at == never) {
         c.delack_at = now + delayed_ack_time;
-        arm(c);
+        arm(c, c.delack_at);
     }
 }
 

@@ -165,6 +165,7 @@ private:
 
     // acknowledge.cpp
     void acknowledge(Connection& c, const Segment& seg, Time now) noexcept;
+    bool try_acknowledge_all(Connection& c, const Segment& seg, Time now) noexcept;
     std::uint32_t remove_acknowledged(Connection& c, Seq ack, const Segment& seg, Time now) noexcept;
     std::uint32_t mark_sacked(Connection& c, const Segment& seg, Time now) noexcept;
     void sample_rtt(Connection& c, Duration rtt) noexcept;
@@ -196,11 +197,13 @@ private:
     void retransmit_lost(Connection& c, Time now) noexcept;
 
     // output.cpp
-    void output(Connection& c, Time now) noexcept;
+    // Whether what is sent goes to the port before the books are brought up to date (a program waits), or with the rest of the poll's.
+    enum class Flush : std::uint8_t { later, at_once };
+    void output(Connection& c, Time now, Flush flush = Flush::later) noexcept;
     bool may_send_now(const Connection& c, const Packet& packet) const noexcept;
     void hold_for_window(Connection& c, Time now) noexcept;
     void note_sent(Connection& c, Packet& packet, Time now) noexcept;
-    void send_new(Connection& c, Time now) noexcept;
+    void send_new(Connection& c, Time now, Flush flush) noexcept;
     void transmit(Connection& c, Packet& packet, Time now) noexcept;
     void send_control(Connection& c, Seq seq, std::uint8_t flags, Time now) noexcept;
     void send_ack(Connection& c, Time now) noexcept { send_control(c, c.snd_nxt, wire::tcp_flag::ack, now); }
@@ -208,6 +211,7 @@ private:
     void send_reset(Connection& c, Time now) noexcept;
     void challenge_ack(Connection& c, Time now) noexcept;
     void write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept;
+    unsigned prepend_sack(Connection& c, Packet& packet, unsigned other_option_bytes) noexcept;
     void finish_checksum(Packet& packet, const Path& path) noexcept;
     Packet* split(Connection& c, Packet& packet, std::uint32_t first_bytes) noexcept;
     bool queue_fin(Connection& c) noexcept;
@@ -218,6 +222,7 @@ private:
 
     // timers.cpp
     void arm(Connection& c) noexcept;
+    void arm(Connection& c, Time at) noexcept;
     void set_retransmit(Connection& c, Time now) noexcept;
     void on_retransmit_timer(Connection& c, Time now) noexcept;
     bool on_keepalive_timer(Connection& c, Time now) noexcept;

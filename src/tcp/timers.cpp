@@ -13,7 +13,8 @@ constexpr Duration rto_max = std::chrono::seconds(120);           // Linux: TCP_
 constexpr Duration probe_timeout_min = std::chrono::milliseconds(2);
 
 Duration backed_off(Duration base, unsigned doublings) noexcept {
-    return base > rto_max / (1LL << std::min(doublings, 20U)) ? rto_max : Duration(base * (1LL << std::min(doublings, 20U)));
+    doublings = std::min(doublings, 20U);
+    return base.count() > rto_max.count() >> doublings ? rto_max : Duration(base.count() << doublings);
 }
 
 Time earliest(const Connection& c) noexcept {
@@ -23,7 +24,11 @@ Time earliest(const Connection& c) noexcept {
 }  // namespace
 
 void Tcp::arm(Connection& c) noexcept {
-    const Time at = earliest(c);
+    arm(c, earliest(c));
+}
+
+// The one deadline that has changed.
+void Tcp::arm(Connection& c, Time at) noexcept {
     if (at != never && (!c.timer.is_armed || at < c.timer.deadline)) {
         context_.wheel.arm(c.timer, at);
     }
@@ -74,12 +79,12 @@ void Tcp::set_retransmit(Connection& c, Time now) noexcept {
         }
         return;
     }
-    const Duration rto = backed_off(c.rto, c.backoff);
+    const Duration rto = c.backoff == 0 ? c.rto : backed_off(c.rto, c.backoff);
     const bool may_probe = (c.recovery == Recovery::open || c.recovery == Recovery::cwr) && c.has_sack && !c.has_tlp && c.backoff == 0 && c.sacked_out == 0 && context_.tunables.tcp_early_retrans != 0;
     const Duration probe = may_probe ? probe_timeout(c) : rto;
     c.retransmit_kind = probe < rto ? RetransmitKind::tail_loss_probe : RetransmitKind::rto;
     c.retransmit_at = now + std::min(probe, rto);
-    arm(c);
+    arm(c, c.retransmit_at);
 }
 
 bool Tcp::gives_up(Connection& c, Time now) const noexcept {

@@ -166,7 +166,7 @@ std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, bool mor
             c.snd_queue.back()->meta().flags |= segment_flag::psh;
         }
         if (!more || c.buffered() - c.outstanding() >= c.mss) {
-            output(c, now);
+            output(c, now, Flush::at_once);
         }
     }
     return taken;
@@ -198,7 +198,7 @@ void Tcp::send_packet(Connection& c, Packet* packet, bool more, Time now) noexce
     c.write_seq += packet->size();
     packet->meta().flags = segment_flag::psh;
     if (!more) {
-        output(c, now);
+        output(c, now, Flush::at_once);
     }
 }
 
