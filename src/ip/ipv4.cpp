@@ -178,18 +178,15 @@ void Ipv4::count_failed_fragments() noexcept {
 void Ipv4::write_header(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment, std::uint8_t ecn) noexcept {
     const auto total = static_cast<std::uint16_t>(packet->size() + sizeof(wire::Ipv4Header));
     auto* header = reinterpret_cast<wire::Ipv4Header*>(packet->prepend(sizeof(wire::Ipv4Header)));
-    header->version_ihl = 0x45;
-    header->tos = path.tos | ecn;
-    header->total_length = total;
-    header->identification = identification;
-    header->fragment = fragment;
-    header->ttl = path.ttl;
-    header->protocol = protocol;
-    header->source = path.source;
-    header->destination = path.destination;
-    header->checksum = 0;
+    wire::Checksum sum;
+    wire::HeaderWriter writer(header, sum);
+    constexpr std::uint32_t version_ihl = 0x45;
+    const auto tos = static_cast<std::uint32_t>(path.tos | ecn);
+    writer.put(version_ihl << 24 | tos << 16 | total, std::uint32_t{identification} << 16 | fragment);
+    writer.put(std::uint32_t{path.ttl} << 24 | std::uint32_t{protocol} << 16, path.source);
+    writer.put(path.destination);
     if (path.link == nullptr || !path.link->port.offloads.tx_ipv4_checksum) {
-        header->fill_checksum();
+        header->checksum = sum.field();
     }
 }
 

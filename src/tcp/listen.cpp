@@ -200,6 +200,7 @@ void Tcp::reset_unknown(const Segment& seg, Time now) noexcept {
     header->offset = 5 << 4;
     header->flags = has_ack ? wire::tcp_flag::rst : wire::tcp_flag::rst | wire::tcp_flag::ack;
     header->window = 0;
+    header->checksum = 0;
     header->urgent = 0;
     finish_checksum(*packet, *path);
     context_.counters.count(Event::tcp_resets_sent);

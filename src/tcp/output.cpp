@@ -132,7 +132,6 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
     const std::uint32_t size = out->size();
     const std::uint8_t ecn = c.has_ecn && meta.transmits == 0 && size != 0 ? ecn_mark(c, flags) : std::uint8_t{0};  // never what is sent again
     write_header(c, *out, seq_of(packet), flags, now);
-    finish_checksum(*out, c.path);
     if (meta.transmits != 0) {
         meta.flags |= segment_flag::retransmitted;
         ++c.retransmits;
@@ -162,33 +161,31 @@ unsigned Tcp::prepend_sack(Connection& c, Packet& packet, unsigned other_option_
     return bytes;
 }
 
-// Everything but the checksum. Whatever carries ACK settles what we owe.
+// The whole header. Whatever carries ACK settles what we owe.
 void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept {
     unsigned option_bytes = c.has_timestamps ? wire::timestamp_option_bytes : 0;
     const bool reports = c.has_sack && (c.has_dsack || !c.ooo_queue.is_empty()) && (flags & flag::rst) == 0;
+    const std::uint32_t payload = packet.size();
     if (reports) [[unlikely]] {
         option_bytes += prepend_sack(c, packet, option_bytes);
-    }
-    if (c.has_timestamps) {
-        auto* option = reinterpret_cast<std::uint8_t*>(packet.prepend(wire::timestamp_option_bytes));
-        wire::store_big32(option, 0x0101080a);
-        wire::store_big32(option + 4, timestamp_now(c, now));
-        wire::store_big32(option + 8, c.ts_recent);
     }
     if (c.ecn_echo && (flags & flag::rst) == 0) {
         flags |= flag::ece;
     }
-    const std::uint32_t window = receive_window(c);
-    auto* header = reinterpret_cast<wire::TcpHeader*>(packet.prepend(sizeof(wire::TcpHeader)));
-    header->source_port = c.local_port;
-    header->destination_port = c.remote_port;
-    header->seq = seq.raw();
-    header->ack = c.rcv_nxt.raw();
-    header->offset = static_cast<std::uint8_t>((5 + option_bytes / 4) << 4);
-    header->flags = flags;
-    header->window = static_cast<std::uint16_t>(window);
-    header->urgent = 0;
-    if (packet.size() > sizeof(wire::TcpHeader) + option_bytes && c.last_ack_sent != c.rcv_nxt) {
+    const std::uint32_t offset = 5 + option_bytes / 4;
+    const unsigned written = sizeof(wire::TcpHeader) + (c.has_timestamps ? wire::timestamp_option_bytes : 0);
+    wire::Checksum sum;
+    wire::HeaderWriter header(packet.prepend(written), sum);
+    header.put(std::uint32_t{c.local_port} << 16 | c.remote_port, seq.raw());
+    header.put(c.rcv_nxt.raw(), offset << 28 | std::uint32_t{flags} << 16 | receive_window(c));
+    if (c.has_timestamps) {
+        header.put(0, 0x0101080a);  // checksum and urgent pointer; two NOPs and the option's head
+        header.put(timestamp_now(c, now), c.ts_recent);
+    } else {
+        header.put(0);
+    }
+    finish_checksum(packet, c.path, sum, written);
+    if (payload != 0 && c.last_ack_sent != c.rcv_nxt) {
         c.quick_acks = 0;  // the program answers: its data will carry the ACKs
     }
     c.last_ack_sent = c.rcv_nxt;
@@ -196,16 +193,20 @@ void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flag
     c.delack_at = never;
 }
 
-void Tcp::finish_checksum(Packet& packet, const Path& path) noexcept {
+// `summed` bytes at the front are in `sum` already. The field itself is zero so far.
+void Tcp::finish_checksum(Packet& packet, const Path& path, wire::Checksum sum, std::uint32_t summed) noexcept {
     auto* header = reinterpret_cast<wire::TcpHeader*>(packet.data());
-    wire::Checksum sum;
-    wire::add_pseudo_header(sum, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_tcp, packet.size());
-    header->checksum = 0;
     if (Ipv4::offloads_tcp_checksum(path)) {
-        header->checksum = sum.sum();  // the port adds the rest
+        wire::Checksum pseudo;
+        wire::add_pseudo_header(pseudo, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_tcp, packet.size());
+        header->checksum = pseudo.sum();  // the port adds the rest
         return;
     }
-    add_packet(sum, packet);
+    wire::add_pseudo_header(sum, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_tcp, packet.size());
+    packet.for_each_segment([&sum, &summed](const std::byte* data, std::uint32_t bytes) {
+        sum.add(data + summed, bytes - summed);
+        summed = 0;
+    });
     header->checksum = sum.field();
 }
 
@@ -217,7 +218,6 @@ void Tcp::send_control(Connection& c, Seq seq, std::uint8_t flags, Time now) noe
         return;
     }
     write_header(c, *packet, seq, flags, now);
-    finish_checksum(*packet, c.path);
     context_.counters.count(Event::tcp_segments_sent);
     context_.ipv4.output(packet, c.path, wire::protocol_tcp, now);
 }
@@ -254,6 +254,7 @@ void Tcp::send_syn(Connection& c, Time now) noexcept {
     }
     const std::uint32_t window = initial_rcv_window(c);
     header->window = static_cast<std::uint16_t>(window);
+    header->checksum = 0;
     header->urgent = 0;
     std::memcpy(header + 1, bytes, option_bytes);
     if (answers) {

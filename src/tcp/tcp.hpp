@@ -212,7 +212,7 @@ private:
     void challenge_ack(Connection& c, Time now) noexcept;
     void write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept;
     unsigned prepend_sack(Connection& c, Packet& packet, unsigned other_option_bytes) noexcept;
-    void finish_checksum(Packet& packet, const Path& path) noexcept;
+    void finish_checksum(Packet& packet, const Path& path, wire::Checksum sum = {}, std::uint32_t summed = 0) noexcept;
     Packet* split(Connection& c, Packet& packet, std::uint32_t first_bytes) noexcept;
     bool queue_fin(Connection& c) noexcept;
     void append(Connection& c, Packet* packet) noexcept;

@@ -27,8 +27,8 @@ public:
             add_tail(from, size);
         }
     }
-    // A 16-bit or 32-bit value as it stands in memory.
-    void add_raw(std::uint32_t raw) noexcept { sum_ += raw; }
+    // A value of 16, 32 or 64 bits as it stands in memory.
+    void add_raw(std::uint64_t raw) noexcept { sum_ += raw; }
 
     // Folded to 16 bits, not complemented.
     std::uint16_t sum() const noexcept {
@@ -73,6 +73,30 @@ private:
     }
 
     unsigned __int128 sum_ = 0;  // carries collect in the upper half
+};
+
+// Writes a header by words of 64 bits and adds them up on the way. A header that is written field by field and read back at once for its
+// checksum stalls the processor, which cannot put a large load together from small stores that are still under way.
+class HeaderWriter {
+public:
+    HeaderWriter(void* to, Checksum& sum) noexcept : to_(static_cast<unsigned char*>(to)), sum_(sum) {}
+    // Two 32-bit words in host order.
+    void put(std::uint32_t first, std::uint32_t second) noexcept {
+        const std::uint64_t raw = __builtin_bswap64(std::uint64_t{first} << 32 | second);
+        std::memcpy(to_, &raw, sizeof raw);
+        sum_.add_raw(raw);
+        to_ += sizeof raw;
+    }
+    void put(std::uint32_t last) noexcept {
+        const std::uint32_t raw = __builtin_bswap32(last);
+        std::memcpy(to_, &raw, sizeof raw);
+        sum_.add_raw(raw);
+        to_ += sizeof raw;
+    }
+
+private:
+    unsigned char* to_;
+    Checksum& sum_;
 };
 
 // The pseudo-header of TCP and UDP over IPv4 (RFC 9293, 3.1); addresses in memory order, length in bytes.
