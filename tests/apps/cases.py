@@ -227,7 +227,7 @@ def transfer(run, fault, megabytes, modes):
     run.fault = fault
     megabytes = max(1, int(megabytes))
     server = run.server(PYTHON, HERE / "transfer.py", "server", run.listen, PORT, ready="listens")
-    text = run.client(PYTHON, HERE / "transfer.py", "client", run.address, PORT, megabytes, *modes, timeout=60 + megabytes * 10)
+    text = run.client(PYTHON, HERE / "transfer.py", "client", run.address, PORT, megabytes, *modes, timeout=60 + megabytes * 20)
     server.stop()
     return f"{megabytes} MB intact: {text.strip()}"
 
