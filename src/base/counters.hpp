@@ -19,6 +19,7 @@ namespace shunt {
     X(ip_bad_checksum, "IPv4 header checksum wrong")                              \
     X(ip_not_for_us, "IPv4 destination is not an address of ours")                \
     X(ip_bad_source, "IPv4 source is broadcast, multicast or our own")            \
+    X(ip_source_route, "IPv4 packet whose sender chose the route (RFC 7126)")      \
     X(ip_unknown_protocol, "IPv4 protocol that is not ICMP, TCP or UDP")          \
     X(ip_fragment_failed, "fragment that could not be reassembled")               \
     X(icmp_malformed, "ICMP message short or with a wrong checksum")              \

@@ -44,7 +44,7 @@ constexpr Sysctl table[] = {
     {.name = "net.ipv4.tcp_notsent_lowat", .number = &Tunables::tcp_notsent_lowat, .minimum = -1, .maximum = int_max, .is_followed = false},
     {.name = "net.ipv4.tcp_orphan_retries", .number = &Tunables::tcp_orphan_retries, .maximum = 255},
     {.name = "net.ipv4.tcp_recovery", .number = &Tunables::tcp_recovery, .maximum = 7, .is_followed = false},
-    {.name = "net.ipv4.tcp_retries1", .number = &Tunables::tcp_retries1, .maximum = 255, .is_followed = false},
+    {.name = "net.ipv4.tcp_retries1", .number = &Tunables::tcp_retries1, .maximum = 255},
     {.name = "net.ipv4.tcp_retries2", .number = &Tunables::tcp_retries2, .maximum = 255},
     {.name = "net.ipv4.tcp_rfc1337", .number = &Tunables::tcp_rfc1337},
     {.name = "net.ipv4.tcp_rmem", .limits = &Tunables::tcp_rmem, .minimum = 1, .maximum = int_max},

@@ -126,7 +126,7 @@ void Icmp::send_unreachable(Packet& packet, const Ipv4Verdict& ip, std::uint8_t 
         return;
     }
     --tokens_;
-    packet.prepend(sizeof(wire::Ipv4Header));  // the header is still there; options, if any, are not quoted
+    packet.prepend(ip.header_bytes);  // the header is still there
     const std::uint32_t quoted = std::min<std::uint32_t>(packet.size(), 548);  // RFC 1812, 4.3.2.3: 576 bytes in all
     auto* header = reinterpret_cast<wire::IcmpHeader*>(message->append(static_cast<std::uint32_t>(sizeof(wire::IcmpHeader)) + quoted));
     header->type = wire::IcmpHeader::unreachable;
@@ -135,7 +135,7 @@ void Icmp::send_unreachable(Packet& packet, const Ipv4Verdict& ip, std::uint8_t 
     header->word1 = 0;
     header->word2 = 0;
     packet.copy_out(0, header + 1, quoted);
-    packet.trim_front(sizeof(wire::Ipv4Header));
+    packet.trim_front(ip.header_bytes);
     wire::Checksum sum;
     sum.add(message->data(), message->size());
     header->checksum = sum.field();

@@ -25,6 +25,21 @@ Ipv4Verdict::Kind kind_of(std::uint8_t protocol) noexcept {
     }
 }
 
+// Options that let the sender choose the way: no host of today believes them (RFC 7126, 4.3 and 4.4; Linux's accept_source_route).
+bool has_source_route(const wire::Ipv4Header& header) noexcept {
+    constexpr std::uint8_t end = 0, nop = 1, loose = 131, strict = 137;
+    const auto* option = reinterpret_cast<const std::uint8_t*>(&header + 1);
+    const auto* const last = reinterpret_cast<const std::uint8_t*>(&header) + header.header_bytes();
+    while (option < last && *option != end && *option != loose && *option != strict) {
+        const std::ptrdiff_t length = *option == nop ? 1 : option + 1 < last ? option[1] : 0;
+        if (length == 0 || length > last - option) {
+            return false;
+        }
+        option += length;
+    }
+    return option < last && *option != end;
+}
+
 }  // namespace
 
 Ipv4::Ipv4(std::span<Link* const> links, Counters& counters, pmd::Fragments* fragments, std::uint8_t ttl) noexcept
@@ -120,6 +135,9 @@ Ipv4Verdict Ipv4::input(Packet*& packet, Time now) noexcept {
     if (checksum == ChecksumState::bad || (checksum == ChecksumState::unknown && !header->has_good_checksum())) {
         return dropped(DropReason::ip_bad_checksum);
     }
+    if (header_bytes != sizeof(wire::Ipv4Header) && has_source_route(*header)) [[unlikely]] {
+        return dropped(DropReason::ip_source_route);
+    }
     Ipv4Verdict verdict;
     verdict.source = header->source;
     verdict.destination = header->destination;
@@ -146,7 +164,8 @@ Ipv4Verdict Ipv4::input(Packet*& packet, Time now) noexcept {
         header = reinterpret_cast<const wire::Ipv4Header*>(packet->data());
     }
     verdict.kind = kind_of(header->protocol);
-    packet->trim_front(header->header_bytes());
+    verdict.header_bytes = static_cast<std::uint8_t>(header->header_bytes());
+    packet->trim_front(verdict.header_bytes);
     return verdict;
 }
 

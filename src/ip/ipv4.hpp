@@ -50,6 +50,7 @@ struct Ipv4Verdict {
     DropReason reason = DropReason::ip_malformed;
     std::uint8_t tos = 0;
     std::uint8_t ttl = 0;
+    std::uint8_t header_bytes = sizeof(wire::Ipv4Header);
     bool to_group = false;  // broadcast or multicast: never answered by an error
     std::uint32_t source = 0;
     std::uint32_t destination = 0;

@@ -131,9 +131,10 @@ void Stack::input_frame(Link& link, Packet* packet, Time now) noexcept {
         return drop(packet, DropReason::ethernet_not_for_us);
     }
     const std::uint16_t type = header.type;
+    const bool to_group = wire::is_group(header.destination);
     packet->trim_front(sizeof(wire::EthernetHeader));
     if (type == wire::ethertype_ipv4) {
-        return input_ip(packet, false, now);
+        return input_ip(packet, to_group ? Arrival::to_group : Arrival::to_us, now);
     }
     if (type == wire::ethertype_arp) {
         return input_arp(link, packet, now);
@@ -149,11 +150,12 @@ void Stack::input_arp(Link& link, Packet* packet, Time now) noexcept {
     packet->free();
 }
 
-void Stack::input_ip(Packet* packet, bool is_looped, Time now) noexcept {
-    const Ipv4Verdict ip = ipv4_.input(packet, now);
-    if (ip.kind != Ipv4Verdict::Kind::consumed && ip.kind != Ipv4Verdict::Kind::drop && !is_looped && (ipv4_.owns(ip.source) || wire::is_loopback(ip.source))) {
+void Stack::input_ip(Packet* packet, Arrival arrival, Time now) noexcept {
+    Ipv4Verdict ip = ipv4_.input(packet, now);
+    if (ip.kind != Ipv4Verdict::Kind::consumed && ip.kind != Ipv4Verdict::Kind::drop && arrival != Arrival::looped && (ipv4_.owns(ip.source) || wire::is_loopback(ip.source))) {
         return drop(packet, DropReason::ip_bad_source);
     }
+    ip.to_group = ip.to_group || arrival == Arrival::to_group;  // whatever its IP destination, others may have it, too (RFC 1122, 3.3.6)
     switch (ip.kind) {
         case Ipv4Verdict::Kind::tcp:
             return tcp_.input(packet, ip, now);
@@ -184,7 +186,7 @@ void Stack::input_looped(Time now) noexcept {
         if (packet == nullptr) {
             return;
         }
-        input_ip(packet, true, now);
+        input_ip(packet, Arrival::looped, now);
     }
 }
 

@@ -89,7 +89,8 @@ private:
     bool receive(Link& link, Time now) noexcept;
     void input_frame(Link& link, Packet* packet, Time now) noexcept;
     void input_arp(Link& link, Packet* packet, Time now) noexcept;
-    void input_ip(Packet* packet, bool is_looped, Time now) noexcept;
+    enum class Arrival : std::uint8_t { to_us, to_group, looped };  // by the link's address; looped: from ourselves
+    void input_ip(Packet* packet, Arrival arrival, Time now) noexcept;
     void input_looped(Time now) noexcept;
     void input_icmp(Packet* packet, const Ipv4Verdict& ip, Time now) noexcept;
     void report(const IcmpError& error, Time now) noexcept;

@@ -71,7 +71,7 @@ void Tcp::acknowledge(Connection& c, const Segment& seg, Time now) noexcept {
 // RFC 9293, 3.10.7.4: only newer segments may change it.
 void Tcp::update_send_window(Connection& c, const Segment& seg, Time now) noexcept {
     const std::uint32_t window = seg.wnd << c.snd_wscale;
-    if (c.snd_wl1 < seg.seq || (c.snd_wl1 == seg.seq && c.snd_wl2 <= seg.ack)) {
+    if (seg.ack >= c.snd_una && (c.snd_wl1 < seg.seq || (c.snd_wl1 == seg.seq && c.snd_wl2 <= seg.ack))) {
         const bool opened = window > c.snd_wnd;
         c.snd_wnd = window;
         c.max_snd_wnd = std::max(c.max_snd_wnd, window);

@@ -94,6 +94,7 @@ struct Connection : Endpoint {
     RetransmitKind retransmit_kind = RetransmitKind::none;
     bool has_timestamps = false;
     bool has_sack = false;
+    bool has_wscale = false;       // both offered it; a shift may be 0 all the same
     bool has_ecn = false;
     bool ecn_echo = false;         // the peer has not yet said that it heard of the mark
     bool ecn_tell_cwr = false;     // the next new data say that we slowed down
@@ -157,6 +158,8 @@ struct Connection : Endpoint {
     Duration rack_rtt{};
     std::uint8_t rack_reo_mult = 1;
     std::uint64_t delivered = 0;   // bytes
+    Seq soft_error_una;            // snd_una when soft_error came: it counts as long as nothing more is acknowledged
+    std::uint8_t soft_error = 0;   // errno of the last ICMP error that did not end the connection
     Time first_unanswered = never; // when the oldest unanswered thing was first sent: for user time-out and give-up
     Time last_sent_at{};
     Time last_heard{};

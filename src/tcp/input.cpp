@@ -226,6 +226,9 @@ void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time no
 
 void Tcp::established(Connection& c, const Segment& seg, Time now) noexcept {
     c.cc.hystart.window_end = c.snd_nxt;
+    if (c.syn_tries > 2) {  // more than one SYN or SYN-ACK was lost (RFC 6928, 2)
+        c.cwnd = c.mss;
+    }
     c.state = State::established;
     c.snd_una = seg.ack;
     c.snd_wl1 = seg.seq;
@@ -341,7 +344,7 @@ bool Tcp::check_ack(Connection& c, const Segment& seg, Time now) noexcept {
             return false;
         }
     }
-    if (seg.ack > c.snd_nxt || seg.ack < c.snd_una - std::max(c.max_snd_wnd, 65535U)) {
+    if (seg.ack > c.snd_nxt || seg.ack < c.snd_una - c.max_snd_wnd) {
         context_.counters.count(DropReason::tcp_bad_ack);
         challenge_ack(c, now);
         return false;
@@ -486,12 +489,15 @@ void Tcp::in_time_wait(Connection& c, const Segment& seg, Packet* packet, Time n
         }
         return;
     }
-    const bool newer = c.has_timestamps && seg.options.has_timestamp ? static_cast<std::int32_t>(seg.options.tsval - c.ts_recent) > 0 : seg.seq > c.rcv_nxt;
+    const bool has_stamps = c.has_timestamps && seg.options.has_timestamp;
+    const std::int32_t later_by = has_stamps ? static_cast<std::int32_t>(seg.options.tsval - c.ts_recent) : 0;
+    const bool newer = later_by > 0 || (later_by == 0 && seg.seq > c.rcv_nxt);
     if (seg.has(flag::syn) && !seg.has(flag::ack) && newer && c.owner == nullptr) {
         Listener* listener = find_listener(seg.destination, seg.destination_port, seg.source_port);
         if (listener != nullptr) {
+            const Seq used_before = c.snd_nxt;
             finish(c, 0);
-            in_listen(*listener, seg, packet, now);
+            in_listen(*listener, seg, packet, now, used_before);
             return;
         }
     }
@@ -502,6 +508,8 @@ void Tcp::in_time_wait(Connection& c, const Segment& seg, Packet* packet, Time n
         }
         send_ack(c, now);
         arm(c);
+    } else if (seg.seq != c.rcv_nxt) {
+        challenge_ack(c, now);
     }
 }
 

@@ -53,7 +53,8 @@ void Tcp::set_up_options(Connection& c, const wire::TcpOptions& offered) noexcep
     c.peer_mss = theirs;
     c.has_timestamps = offered.has_timestamp && context_.tunables.tcp_timestamps != 0;
     c.has_sack = offered.sack_permitted && context_.tunables.tcp_sack != 0;
-    if (offered.wscale >= 0 && context_.tunables.tcp_window_scaling != 0) {
+    c.has_wscale = offered.wscale >= 0 && context_.tunables.tcp_window_scaling != 0;
+    if (c.has_wscale) {
         c.snd_wscale = static_cast<std::uint8_t>(offered.wscale);
     } else {
         c.snd_wscale = c.rcv_wscale = 0;
@@ -73,7 +74,7 @@ std::uint32_t Tcp::initial_rcv_window(const Connection& c) const noexcept {
     return window > mss ? window / mss * mss : window;
 }
 
-void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time now) noexcept {
+void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time now, std::optional<Seq> used_before) noexcept {
     if (seg.has(wire::tcp_flag::rst)) {
         drop(packet, DropReason::tcp_bad_reset);
         return;
@@ -115,6 +116,9 @@ void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time
     c->ts_recent = seg.options.tsval;
     c->ts_recent_at = now;
     c->iss = initial_sequence_number(*c, now);
+    if (used_before && c->iss <= *used_before) {
+        c->iss = *used_before + 65537;
+    }
     c->snd_una = c->iss;
     c->snd_nxt = c->write_seq = c->iss + 1;
     c->recover = c->tlp_high = c->high_sacked = c->iss;

@@ -146,12 +146,13 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
     context_.ipv4.output(out, c.path, wire::protocol_tcp, now, ecn);
 }
 
-// What stands behind the timestamps: a D-SACK and as many blocks as there is room for. Returns the option's bytes.
+// What stands behind the timestamps: a D-SACK and as many blocks as there is room for. Returns the option's bytes: 0 beside a full segment.
 unsigned Tcp::prepend_sack(Connection& c, Packet& packet, unsigned other_option_bytes) noexcept {
     wire::TcpOptions sack;
     collect_sack_blocks(c, sack);
     const unsigned taken = 40 + other_option_bytes + packet.size();
-    const unsigned room = std::min<unsigned>(40 - other_option_bytes, c.path.mtu - std::min<unsigned>(c.path.mtu, taken));
+    const unsigned limit = std::min<unsigned>(c.path.mtu, c.peer_mss + 40U);
+    const unsigned room = std::min<unsigned>(40 - other_option_bytes, limit - std::min(limit, taken));
     const unsigned fits = room >= 12 ? (room - 4) / 8 : 0;
     sack.sack_count = static_cast<std::uint8_t>(std::min<unsigned>(sack.sack_count, fits));
     c.has_dsack = c.has_dsack && sack.sack_count == 0;
@@ -166,8 +167,11 @@ void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flag
     unsigned option_bytes = c.has_timestamps ? wire::timestamp_option_bytes : 0;
     const bool reports = c.has_sack && (c.has_dsack || !c.ooo_queue.is_empty()) && (flags & flag::rst) == 0;
     const std::uint32_t payload = packet.size();
+    bool is_left_out = false;
     if (reports) [[unlikely]] {
-        option_bytes += prepend_sack(c, packet, option_bytes);
+        const unsigned sack_bytes = prepend_sack(c, packet, option_bytes);
+        option_bytes += sack_bytes;
+        is_left_out = sack_bytes == 0;
     }
     if (c.ecn_echo && (flags & flag::rst) == 0) {
         flags |= flag::ece;
@@ -189,7 +193,7 @@ void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flag
         c.quick_acks = 0;  // the program answers: its data will carry the ACKs
     }
     c.last_ack_sent = c.rcv_nxt;
-    c.ack_now = false;
+    c.ack_now = c.ack_now && is_left_out;  // then an ACK of its own tells what there was no room for (RFC 2018, 4)
     c.delack_at = never;
 }
 
@@ -237,7 +241,7 @@ void Tcp::send_syn(Connection& c, Time now) noexcept {
     }
     options.has_timestamp = answers ? c.has_timestamps : t.tcp_timestamps != 0;
     options.sack_permitted = answers ? c.has_sack : t.tcp_sack != 0;
-    options.wscale = t.tcp_window_scaling != 0 && (!answers || c.rcv_wscale != 0) ? static_cast<std::int8_t>(c.rcv_wscale) : std::int8_t{-1};
+    options.wscale = t.tcp_window_scaling != 0 && (!answers || c.has_wscale) ? static_cast<std::int8_t>(c.rcv_wscale) : std::int8_t{-1};
     options.tsval = timestamp_now(c, now);
     options.tsecr = answers ? c.ts_recent : 0;
     std::uint8_t bytes[40];

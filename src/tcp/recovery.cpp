@@ -259,7 +259,7 @@ void Tcp::on_retransmission_timeout(Connection& c, Time now) noexcept {
     if (c.backoff < 16) {
         ++c.backoff;
     }
-    if (c.path.neighbour != nullptr && c.backoff > 1) {
+    if (c.path.neighbour != nullptr && c.backoff >= context_.tunables.tcp_retries1) {  // RFC 9293, 3.8.3: R1
         c.path.link->doubt(*c.path.neighbour, now);
     }
     retransmit_lost(c, now);

@@ -146,7 +146,8 @@ private:
     void established(Connection& c, const Segment& seg, Time now) noexcept;
 
     // listen.cpp
-    void in_listen(Listener& listener, const Segment& seg, Packet* packet, Time now) noexcept;
+    // `used_before`: the last sequence number of an earlier connection between the same ports, in TIME_WAIT until now; ours shall be higher.
+    void in_listen(Listener& listener, const Segment& seg, Packet* packet, Time now, std::optional<Seq> used_before = {}) noexcept;
     void reset_unknown(const Segment& seg, Time now) noexcept;
     void set_up_options(Connection& c, const wire::TcpOptions& offered) noexcept;
     void set_up_path(Connection& c, const Path& path) noexcept;

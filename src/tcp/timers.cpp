@@ -17,6 +17,11 @@ Duration backed_off(Duration base, unsigned doublings) noexcept {
     return base.count() > rto_max.count() >> doublings ? rto_max : Duration(base.count() << doublings);
 }
 
+// What a program hears when a connection is given up: why the last packets did not arrive, if some router said so (RFC 9293, 3.9.2.2).
+int time_out_error(const Connection& c) noexcept {
+    return c.soft_error != 0 && c.soft_error_una == c.snd_una ? c.soft_error : ETIMEDOUT;
+}
+
 Time earliest(const Connection& c) noexcept {
     return std::min(std::min(c.retransmit_at, c.delack_at), std::min(c.keepalive_at, c.reorder_at));
 }
@@ -91,6 +96,10 @@ bool Tcp::gives_up(Connection& c, Time now) const noexcept {
     if (c.options.user_timeout_ms != 0 && c.first_unanswered != never) {
         return now - c.first_unanswered >= std::chrono::milliseconds(c.options.user_timeout_ms);
     }
+    // A window that was taken back from under data makes probes of them: a peer that answers is not given up (RFC 9293, 3.8.6).
+    if (c.snd_wnd == 0 && c.owner != nullptr && c.retransmit_kind == RetransmitKind::rto && now - c.last_heard <= 2 * rto_max) {
+        return false;
+    }
     const bool is_orphan = c.owner == nullptr && c.listener == nullptr;
     const int orphan_retries = context_.tunables.tcp_orphan_retries != 0 ? context_.tunables.tcp_orphan_retries : 8;
     const int limit = is_orphan ? std::min(orphan_retries, context_.tunables.tcp_retries2) : context_.tunables.tcp_retries2;
@@ -104,7 +113,7 @@ void Tcp::on_retransmit_timer(Connection& c, Time now) noexcept {
                                                      : context_.tunables.tcp_synack_retries;
         const bool timed_out = c.options.user_timeout_ms != 0 && now - c.first_unanswered >= std::chrono::milliseconds(c.options.user_timeout_ms);
         if (c.syn_tries > limit || timed_out) {
-            finish(c, c.error != 0 ? c.error : ETIMEDOUT);
+            finish(c, time_out_error(c));
             return;
         }
         send_syn(c, now);
@@ -122,7 +131,7 @@ void Tcp::on_retransmit_timer(Connection& c, Time now) noexcept {
             return;
         case RetransmitKind::rto:
             if (gives_up(c, now)) {
-                finish(c, ETIMEDOUT);
+                finish(c, time_out_error(c));
                 return;
             }
             on_retransmission_timeout(c, now);
@@ -135,7 +144,7 @@ void Tcp::on_retransmit_timer(Connection& c, Time now) noexcept {
 
 void Tcp::on_persist(Connection& c, Time now) noexcept {
     if (gives_up(c, now)) {
-        finish(c, ETIMEDOUT);
+        finish(c, time_out_error(c));
         return;
     }
     context_.counters.count(Event::tcp_zero_window_probes);
@@ -192,7 +201,7 @@ bool Tcp::on_keepalive_timer(Connection& c, Time now) noexcept {
     const bool timed_out = c.options.user_timeout_ms != 0 && c.probes != 0 && silent >= std::chrono::milliseconds(c.options.user_timeout_ms);
     if (timed_out || (c.options.user_timeout_ms == 0 && c.probes >= limit)) {
         send_reset(c, now);
-        finish(c, ETIMEDOUT);
+        finish(c, time_out_error(c));
         return false;
     }
     context_.counters.count(Event::tcp_keepalives);
@@ -234,6 +243,8 @@ void Tcp::icmp_error(std::uint32_t source, std::uint16_t source_port, std::uint3
         }
         return;
     }
+    c->soft_error = static_cast<std::uint8_t>(error);
+    c->soft_error_una = c->snd_una;
 }
 
 }  // namespace shunt::tcp

@@ -15,6 +15,17 @@ protected:
         return f;
     }
     Bytes datagram(const IpFields& f) { return udp(f.source, 1000, f.destination, 9, "data"); }
+    // With options between header and payload; their size is a multiple of 4.
+    static Bytes with_options(const IpFields& f, const Bytes& options, const Bytes& payload) {
+        Bytes packet = ipv4(f, options + payload);
+        auto& header = *reinterpret_cast<wire::Ipv4Header*>(packet.data());
+        header.version_ihl = static_cast<std::uint8_t>(0x45 + options.size() / 4);
+        header.checksum = 0;
+        wire::Checksum sum;
+        sum.add(packet.data(), header.header_bytes());
+        header.checksum = sum.field();
+        return packet;
+    }
     void expect_drop(DropReason reason, const Bytes& packet) {
         const std::uint64_t before = host.drops(reason);
         host.give_ip(packet);
@@ -83,19 +94,40 @@ TEST_F(IpTest, options_in_the_header_are_stepped_over) {
     UdpEndpoint* endpoint = *host.udp().open();
     ASSERT_TRUE(host.udp().bind(*endpoint, 0, 9));
     const IpFields f = fields();
-    Bytes packet = ipv4(f, Bytes("\x01\x01\x01\x01", 4) + datagram(f));
-    auto& header = *reinterpret_cast<wire::Ipv4Header*>(packet.data());
-    header.version_ihl = 0x46;
-    header.checksum = 0;
-    wire::Checksum sum;
-    sum.add(packet.data(), 24);
-    header.checksum = sum.field();
-    host.give_ip(packet);
-    Packet* received = host.udp().take(*endpoint);
-    ASSERT_NE(received, nullptr);
-    EXPECT_EQ(received->size(), 4U);
-    received->free();
+    const Bytes record_route("\x07\x07\x04\0\0\0\0\0", 8), timestamp("\x44\x04\x05\0", 4), nops("\x01\x01\x01\x01", 4), broken("\x22\0\x83\x03", 4);
+    for (const Bytes& options : {nops, record_route, timestamp + nops, broken}) {
+        host.give_ip(with_options(f, options, datagram(f)));
+        Packet* received = host.udp().take(*endpoint);
+        ASSERT_NE(received, nullptr);
+        EXPECT_EQ(received->size(), 4U);
+        received->free();
+    }
     host.udp().close(*endpoint);
+}
+
+TEST_F(IpTest, a_route_that_the_sender_chose_is_ip_source_route) {
+    const IpFields f = fields();
+    const Bytes loose("\x01\x83\x07\x08\x0a\0\0\x01", 8), strict("\x89\x07\x08\x0a\0\0\x01\0", 8);
+    expect_drop(DropReason::ip_source_route, with_options(f, loose, datagram(f)));
+    expect_drop(DropReason::ip_source_route, with_options(f, strict, datagram(f)));
+    EXPECT_FALSE(host.next());
+}
+
+TEST_F(IpTest, an_error_quotes_the_header_with_its_options) {
+    host.stations.emplace(ip(10, 0, 0, 2), wire::Mac{2, 0, 0, 0, 0, 9});
+    const IpFields f = fields();
+    const Bytes packet = with_options(f, Bytes("\x01\x01\x01\x01", 4), datagram(f));
+    host.give_ip(packet);
+    const auto answer = host.next();
+    ASSERT_TRUE(answer && answer->is_icmp());
+    EXPECT_EQ(answer->payload.substr(4), packet);
+}
+
+TEST_F(IpTest, what_came_to_everybody_is_answered_by_no_error) {
+    const IpFields f = fields();
+    host.give(ethernet({0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, {2, 0, 0, 0, 0, 9}, wire::ethertype_ipv4, ipv4(f, datagram(f))));
+    EXPECT_EQ(host.drops(DropReason::udp_no_socket), 1U);
+    EXPECT_FALSE(host.next());
 }
 
 TEST_F(IpTest, routes_as_its_addresses_say) {

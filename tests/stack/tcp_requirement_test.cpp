@@ -1,0 +1,244 @@
+// What RFC 9293 and RFC 1122 require and a script cannot show: several connections, addresses, frames to everybody, hours, ICMP of rare types.
+#include <gtest/gtest.h>
+
+#include "stack/support/peer.hpp"
+
+namespace shunt::test {
+namespace {
+
+using tcp::State;
+
+class TcpRequirement : public TcpTest {
+protected:
+    // An ICMP message about the segment that starts at `seq`, from a router.
+    void give_icmp(std::uint8_t type, std::uint8_t code, std::uint32_t seq) {
+        IpFields quoted;
+        quoted.source = host.address();
+        quoted.destination = peer.address;
+        quoted.protocol = wire::protocol_tcp;
+        TcpFields segment;
+        segment.source_port = 80;
+        segment.destination_port = peer.port;
+        segment.seq = seq;
+        IpFields router;
+        router.source = ip(10, 0, 0, 254);
+        router.destination = host.address();
+        router.protocol = wire::protocol_icmp;
+        host.give_ip(ipv4(router, icmp(type, code, 0, ipv4(quoted, tcp(host.address(), peer.address, segment, {})))));
+    }
+    // A SYN to port 80.
+    Bytes syn_to(std::uint32_t destination) const {
+        IpFields f;
+        f.source = peer.address;
+        f.destination = destination;
+        f.protocol = wire::protocol_tcp;
+        TcpFields t;
+        t.source_port = 5000;
+        t.destination_port = 80;
+        t.flags = flag::syn;
+        return ipv4(f, tcp(f.source, f.destination, t, {}));
+    }
+};
+
+TEST_F(TcpRequirement, a_port_is_listened_on_beside_its_connections_in_every_state) {
+    open();
+    Peer half_open(host, 5001);
+    half_open.send(flag::syn);
+    EXPECT_TRUE(half_open.expect().has(flag::syn));
+    Peer server(host, 7, 80);
+    const auto connecting = host.tcp().connect(0, 80, server.address, 7, {}, host.now);
+    ASSERT_TRUE(connecting);
+    (*connecting)->owner = this;
+    host.flush();
+    EXPECT_EQ(server.expect().flags, flag::syn);
+
+    EXPECT_EQ(code_of(host.tcp().listen(0, 80, 1, {}, false).error()), EADDRINUSE);
+    EXPECT_EQ(c->state, State::established);
+    EXPECT_EQ((*connecting)->state, State::syn_sent);
+    half_open.send(flag::ack);
+    EXPECT_NE(host.tcp().accept(*listener), nullptr);
+    write("still here");
+    EXPECT_EQ(peer.expect().payload, "still here");
+}
+
+TEST_F(TcpRequirement, the_route_chooses_our_address_unless_the_program_does_and_it_stays) {
+    const std::uint32_t second = ip(10, 0, 0, 7);
+    ASSERT_TRUE(host.stack().ipv4().add_address({second, 24, 0}));
+    for (const auto& [wanted, expected] : {std::pair{std::uint32_t{0}, host.address()}, std::pair{second, second}}) {
+        const auto connecting = host.tcp().connect(wanted, 0, peer.address, 7, {}, host.now);
+        ASSERT_TRUE(connecting);
+        (*connecting)->owner = this;
+        host.flush();
+        EXPECT_EQ(host.next()->source, expected);
+        host.advance(1100ms);
+        EXPECT_EQ(host.next()->source, expected);
+        host.tcp().release(**connecting, false, host.now);
+    }
+}
+
+TEST_F(TcpRequirement, a_window_has_more_than_sixteen_bits) {
+    open();
+    make_ordinary();
+    write(pattern(90'000));
+    EXPECT_GT(c->outstanding(), 65'535U);
+    EXPECT_GT(c->snd_wnd, 65'535U);
+    host.sent.clear();
+}
+
+TEST_F(TcpRequirement, a_window_opens_by_a_segment_at_least) {
+    open();
+    std::size_t given = 0;
+    while (c->rcv_adv - c->rcv_nxt >= 1448) {
+        peer.send(flag::ack, pattern(1448, given));
+        given += 1448;
+    }
+    peer.send(flag::ack, pattern(c->rcv_adv - c->rcv_nxt, given));
+    host.sent.clear();
+    const Seq edge = c->rcv_adv;
+    std::size_t left = 1400;
+    for (; left != 0; left -= 100) {  // room for less than a segment of the peer's: nobody hears of it
+        read(100);
+        host.flush();
+    }
+    EXPECT_TRUE(peer.is_silent());
+    peer.send_at(peer.snd_nxt, flag::ack, "probe");
+    EXPECT_EQ(peer.expect().window, 0);
+    EXPECT_EQ(c->rcv_adv, edge);
+    read(3000);
+    host.flush();
+    EXPECT_GE(std::uint32_t{peer.expect().window} << c->rcv_wscale, 1448U);
+}
+
+TEST_F(TcpRequirement, nobody_is_given_up_within_100_seconds) {
+    open();
+    write("anyone?");
+    host.advance(100s);
+    EXPECT_EQ(c->state, State::established);
+    host.sent.clear();
+}
+
+TEST_F(TcpRequirement, nobody_is_connected_to_a_group) {
+    for (const std::uint32_t group : {ip(10, 0, 0, 255), ip(224, 0, 0, 1), wire::limited_broadcast}) {
+        EXPECT_EQ(code_of(host.tcp().connect(0, 0, group, 80, {}, host.now).error()), ENETUNREACH);
+    }
+    host.flush();
+    EXPECT_FALSE(host.next());
+}
+
+TEST_F(TcpRequirement, a_syn_to_a_group_is_not_answered) {
+    listen();
+    host.give_ip(syn_to(ip(10, 0, 0, 255)));
+    host.give_ip(syn_to(wire::limited_broadcast));
+    host.give_ip(syn_to(ip(224, 0, 0, 1)));
+    host.give(ethernet({0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, {2, 0, 0, 0, 0, 9}, wire::ethertype_ipv4, syn_to(host.address())));
+    EXPECT_FALSE(host.next());
+    EXPECT_EQ(host.tcp().connections_used(), 0U);
+    host.give_ip(syn_to(host.address()));
+    EXPECT_TRUE(host.next());
+}
+
+TEST_F(TcpRequirement, numbers_go_on_when_a_syn_reopens_a_connection_out_of_time_wait) {
+    peer.has_timestamps = false;
+    peer.window = 0x4000;
+    open();
+    const std::uint32_t first = peer.rcv_nxt;
+    for (int i = 0; i < 200; ++i) {  // more in no time than the clock of initial numbers counts
+        write(pattern(10'000));
+        peer.expect_all();
+        peer.ack();
+        peer.expect_all();
+        peer.ack();
+    }
+    const std::uint32_t last = peer.rcv_nxt;
+    ASSERT_GT(last - first, 1'000'000U);
+    close();
+    peer.expect();
+    peer.send(flag::fin | flag::ack);
+    peer.expect();
+    ASSERT_EQ(host.tcp().time_wait_count(), 1U);
+    peer.snd_nxt += 100'000;
+    peer.send(flag::syn);
+    const Frame answer = peer.expect();
+    EXPECT_TRUE(answer.has(flag::syn));
+    EXPECT_GT(Seq(answer.seq), Seq(last));
+}
+
+TEST_F(TcpRequirement, data_under_a_window_that_was_taken_back_are_not_given_up) {
+    open();
+    write("beyond");
+    host.sent.clear();
+    peer.window = 0;
+    peer.ack();
+    for (int i = 0; i < 400; ++i) {
+        host.advance(30s);
+        if (host.next()) {
+            host.sent.clear();
+            peer.ack();
+        }
+    }
+    ASSERT_EQ(c->state, State::established);
+    peer.window = 1000;
+    peer.rcv_nxt += 6;
+    peer.ack();
+    EXPECT_EQ(c->outstanding(), 0U);
+    write("and on");
+    host.sent.clear();
+    host.advance(30min);
+    EXPECT_EQ(c->error, ETIMEDOUT) << "it answers no more";
+    host.sent.clear();
+}
+
+TEST_F(TcpRequirement, after_three_retransmissions_the_next_hop_is_asked_for_again) {
+    open();
+    host.advance(5s);
+    const std::uint64_t before = host.events(Event::arp_requests);
+    write("anyone?");
+    host.advance(1200ms);
+    EXPECT_EQ(host.events(Event::tcp_timeouts), 2U);
+    EXPECT_EQ(host.events(Event::arp_requests), before);
+    host.advance(4s);
+    EXPECT_GE(host.events(Event::tcp_timeouts), 4U);
+    EXPECT_GT(host.events(Event::arp_requests), before);
+    host.sent.clear();
+}
+
+TEST_F(TcpRequirement, soft_errors_of_any_type_are_told_when_the_connection_is_given_up) {
+    constexpr std::pair<std::uint8_t, std::uint8_t> soft[] = {{3, 0}, {3, 1}, {3, 5}, {11, 0}, {11, 1}, {12, 0}};
+    open();
+    write("anyone?");
+    const std::uint32_t seq = peer.expect().seq;
+    for (const auto& [type, code] : soft) {
+        give_icmp(type, code, seq);
+        EXPECT_EQ(c->state, State::established) << int{type} << ' ' << int{code};
+        EXPECT_EQ(c->error, 0);
+    }
+    EXPECT_EQ(host.events(Event::icmp_errors_received), std::size(soft));
+    host.advance(30min);
+    EXPECT_EQ(c->error, EPROTO) << "the last one";
+    host.sent.clear();
+}
+
+TEST_F(TcpRequirement, a_source_quench_changes_nothing) {
+    open();
+    write(pattern(1000));
+    const std::uint32_t cwnd = c->cwnd;
+    give_icmp(4, 0, peer.expect().seq);
+    EXPECT_EQ(c->cwnd, cwnd);
+    EXPECT_EQ(host.drops(DropReason::icmp_ignored), 1U);
+    EXPECT_TRUE(peer.is_silent());
+}
+
+TEST_F(TcpRequirement, a_segment_outside_the_window_is_answered_in_time_wait) {
+    open();
+    close();
+    peer.expect();
+    peer.send(flag::fin | flag::ack);
+    peer.expect();
+    peer.send_at(peer.snd_nxt - 1, flag::ack);
+    EXPECT_EQ(peer.expect().ack, peer.snd_nxt);
+    peer.ack();
+    EXPECT_TRUE(peer.is_silent()) << "nothing is wrong with this one";
+}
+
+}  // namespace
+}  // namespace shunt::test
