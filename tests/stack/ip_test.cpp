@@ -105,6 +105,14 @@ TEST_F(IpTest, options_in_the_header_are_stepped_over) {
     host.udp().close(*endpoint);
 }
 
+TEST_F(IpTest, a_packet_on_its_last_hop_is_taken) {
+    for (const std::uint8_t ttl : {std::uint8_t{1}, std::uint8_t{0}}) {
+        IpFields f = fields();
+        f.ttl = ttl;
+        expect_drop(DropReason::udp_no_socket, ipv4(f, datagram(f)));
+    }
+}
+
 TEST_F(IpTest, a_route_that_the_sender_chose_is_ip_source_route) {
     const IpFields f = fields();
     const Bytes loose("\x01\x83\x07\x08\x0a\0\0\x01", 8), strict("\x89\x07\x08\x0a\0\0\x01\0", 8);

@@ -11,7 +11,7 @@ using tcp::State;
 class TcpRequirement : public TcpTest {
 protected:
     // An ICMP message about the segment that starts at `seq`, from a router.
-    void give_icmp(std::uint8_t type, std::uint8_t code, std::uint32_t seq) {
+    void give_icmp(std::uint8_t type, std::uint8_t code, std::uint32_t seq, std::uint32_t last_word = 0) {
         IpFields quoted;
         quoted.source = host.address();
         quoted.destination = peer.address;
@@ -24,7 +24,7 @@ protected:
         router.source = ip(10, 0, 0, 254);
         router.destination = host.address();
         router.protocol = wire::protocol_icmp;
-        host.give_ip(ipv4(router, icmp(type, code, 0, ipv4(quoted, tcp(host.address(), peer.address, segment, {})))));
+        host.give_ip(ipv4(router, icmp(type, code, last_word, ipv4(quoted, tcp(host.address(), peer.address, segment, {})))));
     }
     // A SYN to port 80.
     Bytes syn_to(std::uint32_t destination) const {
@@ -115,6 +115,56 @@ TEST_F(TcpRequirement, nobody_is_given_up_within_100_seconds) {
     host.advance(100s);
     EXPECT_EQ(c->state, State::established);
     host.sent.clear();
+}
+
+TEST_F(TcpRequirement, the_time_out_grows_to_120_seconds) {
+    open();
+    write("anyone?");
+    Time previous = peer.expect().at;
+    Duration gap{};
+    host.advance(10min);
+    while (const auto frame = host.next()) {
+        EXPECT_LE(frame->at - previous, 121s);
+        gap = frame->at - previous;
+        previous = frame->at;
+    }
+    EXPECT_GE(gap, 119s);
+}
+
+TEST_F(TcpRequirement, no_segment_may_be_cut_by_routers) {
+    listen();
+    peer.send(flag::syn);
+    EXPECT_EQ(peer.expect().fragment, wire::Ipv4Header::dont_fragment);
+    peer.send(flag::ack);
+    c = host.tcp().accept(*listener);
+    c->owner = this;
+    write(pattern(5000));
+    for (const Frame& frame : peer.expect_all()) {
+        EXPECT_EQ(frame.fragment, wire::Ipv4Header::dont_fragment);
+    }
+}
+
+TEST_F(TcpRequirement, a_router_that_names_no_mtu_is_given_576_bytes_and_none_makes_them_fewer_than_552) {
+    open();
+    write(pattern(1448));
+    const std::uint32_t seq = peer.expect().seq;
+    give_icmp(3, 4, seq, 0);
+    EXPECT_EQ(c->mss, 576 - 40 - 12);
+    give_icmp(3, 4, seq, 68);
+    EXPECT_EQ(c->mss, 552 - 40 - 12);
+    give_icmp(3, 4, seq, 1400);
+    EXPECT_EQ(c->mss, 552 - 40 - 12) << "an error never makes them more";
+    host.sent.clear();
+}
+
+TEST_F(TcpRequirement, time_stamps_do_not_tell_how_long_we_have_been_up) {
+    listen();
+    Peer other(host, 40000, 80, ip(10, 0, 0, 3));
+    peer.send(flag::syn);
+    other.send(flag::syn);
+    const std::uint32_t first = peer.expect().options.tsval, second = other.expect().options.tsval;
+    EXPECT_NE(first, second);
+    EXPECT_NE(first, static_cast<std::uint32_t>(count_ms(host.now.time_since_epoch())));
 }
 
 TEST_F(TcpRequirement, nobody_is_connected_to_a_group) {
