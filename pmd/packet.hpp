@@ -28,10 +28,11 @@ struct PacketMeta {
     std::uint32_t local_address = 0;  // UDP receive: destination address, host order
     std::uint16_t port = 0;         // UDP receive: source port, host order
     std::uint16_t flags = 0;        // TCP: see tcp/segment_flags
-    std::uint32_t delivered = 0;    // TCP transmit: connection's count when sent
+    std::uint32_t delivered = 0;    // TCP transmit: the connection's count when it was sent, for the delivery rate
     std::uint16_t transmits = 0;    // TCP transmit: how often sent
     std::uint16_t payload_offset = 0;  // TCP transmit: headroom at which the payload starts; headers of the last transmission may stand before it
-    std::uint64_t spare = 0;
+    std::uint32_t delivered_at = 0;   // TCP transmit: the connection's, when it was sent
+    std::uint32_t flight_began_at = 0;  // the same
 };
 inline constexpr std::size_t packet_meta_bytes = 64;
 static_assert(sizeof(PacketMeta) <= packet_meta_bytes);

@@ -193,6 +193,11 @@ long get_tcp_info(Layer& layer, Socket& socket, Value value) noexcept {
     Row{level, name, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(s.member)); },                   \
         [](Layer&, Socket& s, int value) noexcept -> long { s.member = value != 0; return 0; }, imported}
 
+// Bytes a second; all bits set: as fast as it goes.
+long set_pacing(Layer& layer, Socket& socket, std::uint64_t rate) noexcept {
+    return change(layer, socket, [rate](tcp::ConnectionOptions& o) { o.max_pacing_rate = rate == UINT64_MAX ? 0 : std::max(static_cast<float>(rate), 1.0F); });
+}
+
 // What the connection runs, or will run.
 long get_congestion(Layer& layer, Socket& socket, Value value) noexcept {
     const CongestionControl asked = socket.options.congestion;
@@ -256,6 +261,13 @@ const Row rows[] = {
      [](Layer&, Socket& s, int value) noexcept -> long { s.timestamp = value != 0; s.timestamp_ns = false; return 0; }, true},
     {SOL_SOCKET, SO_TIMESTAMPNS, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.timestamp_ns ? 1 : 0); },
      [](Layer&, Socket& s, int value) noexcept -> long { s.timestamp_ns = value != 0; s.timestamp = s.timestamp && value == 0; return 0; }, true},
+    {SOL_SOCKET, SO_MAX_PACING_RATE,
+     [](Layer&, Socket& s, Value v) noexcept {
+         const float rate = tcp_options(s).max_pacing_rate;
+         const auto bytes = rate == 0 ? UINT64_MAX : static_cast<std::uint64_t>(rate);
+         return *v.length >= sizeof bytes ? v.give(&bytes, sizeof bytes) : v.give(static_cast<int>(std::min<std::uint64_t>(bytes, UINT32_MAX)));
+     },
+     [](Layer& l, Socket& s, int value) noexcept { return set_pacing(l, s, value == -1 ? UINT64_MAX : static_cast<std::uint32_t>(value)); }, true},
     SHUNT_TCP_FLAG(SOL_SOCKET, SO_KEEPALIVE, keepalive, true),
     SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_NODELAY, nodelay, true),
     SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_CORK, cork, true),
@@ -369,6 +381,15 @@ OptionKind kind_of_option(bool is_stream, int level, int name) noexcept {
 
 namespace {
 
+using CongestionName = std::array<char, 16>;
+
+CongestionName congestion_of(int fd) noexcept {
+    CongestionName name{};
+    socklen_t length = name.size() - 1;
+    sys::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), &length);
+    return name;
+}
+
 // What a kernel's socket says before anybody has set anything: the host's own tunables, which are not the program's wish and must not hide ours.
 struct Untouched {
     explicit Untouched(int type) noexcept {
@@ -378,9 +399,11 @@ struct Untouched {
             values.at(i) = -1;
             sys::getsockopt(fd, rows[i].level, rows[i].name, &values.at(i), &length);
         }
+        congestion = congestion_of(fd);
         sys::close(fd);
     }
     std::array<int, std::size(rows)> values;
+    CongestionName congestion;
 };
 
 const Untouched& untouched(bool is_stream) noexcept {
@@ -420,13 +443,10 @@ void import_options(Socket& socket, int fd) noexcept {
     if (sys::getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger_value, &length) == 0 && linger_value.l_onoff != 0) {
         socket.linger_s = linger_value.l_linger;
     }
-    char name[16]{};
-    length = sizeof name - 1;
-    if (socket.udp == nullptr && sys::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length) == 0) {
-        const auto algorithm = tcp::congestion::find(name);  // one that we do not have reads back as what runs
-        if (algorithm && *algorithm != guard.layer().stack->tunables().tcp_congestion_control) {
-            socket.options.congestion = *algorithm;
-        }
+    if (socket.udp == nullptr) {
+        const CongestionName name = congestion_of(fd);  // one that we do not have reads back as what runs
+        const auto algorithm = name == untouched(true).congestion ? std::nullopt : tcp::congestion::find(name.data());
+        socket.options.congestion = algorithm.value_or(socket.options.congestion);
     }
     timeval timeout{};
     length = sizeof timeout;
@@ -485,6 +505,11 @@ long set_option(Socket& socket, int level, int name, const void* value, socklen_
     }
     if (level == IPPROTO_TCP && name == TCP_CONGESTION && socket.udp == nullptr) {
         return set_congestion(guard.layer(), socket, {static_cast<const char*>(value), strnlen(static_cast<const char*>(value), length)});
+    }
+    if (level == SOL_SOCKET && name == SO_MAX_PACING_RATE && length >= sizeof(std::uint64_t)) {
+        std::uint64_t rate;
+        std::memcpy(&rate, value, sizeof rate);
+        return set_pacing(guard.layer(), socket, rate);
     }
     const Row* row = find_row(socket.udp == nullptr, level, name);
     if (row == nullptr || row->set == nullptr) {

@@ -20,6 +20,11 @@ bool Tcp::try_acknowledge_all(Connection& c, const Segment& seg, Time now) noexc
     }
     const Time sent{Duration(newest.stamp_ns)};
     const std::uint32_t acked = c.outstanding();
+    const std::uint32_t cwnd = c.cwnd;
+    RateSample sample;
+    sample.prior_in_flight = sample.acked = acked;
+    sample.rtt = now - sent;
+    rate_on_delivery(c, newest, sample);
     c.rack_xmit = sent;
     c.rack_end = seg.ack;
     c.rack_rtt = now - sent;
@@ -35,9 +40,11 @@ bool Tcp::try_acknowledge_all(Connection& c, const Segment& seg, Time now) noexc
     c.first_unanswered = never;
     c.retransmit_kind = RetransmitKind::none;
     c.retransmit_at = never;
-    sample_rtt(c, now - sent);
+    sample_rtt(c, sample.rtt);
+    rate_on_ack(c, sample, now);
     update_send_window(c, seg, now);
     congestion::on_ack(c, acked, now);
+    congestion::on_sample(c, sample, cwnd, now);
     note(c, ready::output);
     return true;
 }
@@ -50,8 +57,13 @@ void Tcp::acknowledge(Connection& c, const Segment& seg, Time now) noexcept {
     const std::uint32_t window = seg.wnd << c.snd_wscale;
     const bool is_duplicate = was_outstanding && seg.ack == c.snd_una && seg.len == 0 && window == c.snd_wnd && !seg.has(wire::tcp_flag::fin);
     const std::uint64_t delivered_before = c.delivered;
+    const std::uint32_t lost_before = c.bytes_lost;
+    const std::uint32_t cwnd = c.cwnd;
+    sample_ = RateSample{};
+    sample_.prior_in_flight = c.pipe();
     const std::uint32_t sacked = c.has_sack && seg.options.sack_count != 0 ? mark_sacked(c, seg, now) : 0;
     const std::uint32_t acked = seg.ack > c.snd_una ? remove_acknowledged(c, seg.ack, seg, now) : 0;
+    rate_on_ack(c, sample_, now);
     update_send_window(c, seg, now);
     if (was_outstanding) {
         if (c.has_ecn && seg.has(wire::tcp_flag::ece)) {
@@ -62,6 +74,9 @@ void Tcp::acknowledge(Connection& c, const Segment& seg, Time now) noexcept {
         }
         on_tail_loss_ack(c, seg, acked != 0 || sacked != 0);
         after_ack(c, seg, acked, static_cast<std::uint32_t>(c.delivered - delivered_before), is_duplicate, now);
+        sample_.acked = static_cast<std::uint32_t>(c.delivered - delivered_before);
+        sample_.lost = c.bytes_lost - lost_before;
+        congestion::on_sample(c, sample_, cwnd, now);
         if (acked != 0 || sacked != 0 || c.retransmit_at == never) {  // an ACK without news does not put the time-out off (RFC 6298, 5.3)
             set_retransmit(c, now);
         }
@@ -91,6 +106,7 @@ void Tcp::update_send_window(Connection& c, const Segment& seg, Time now) noexce
 // RACK's view of a delivered segment (RFC 8985, 6.2, steps 1 and 2).
 void Tcp::note_delivered(Connection& c, const Packet& packet, Time now) noexcept {
     const PacketMeta& meta = packet.meta();
+    rate_on_delivery(c, meta, sample_);
     const Time sent{Duration(meta.stamp_ns)};
     const Duration rtt = now - sent;
     if ((meta.flags & segment_flag::retransmitted) != 0 && rtt < c.min_rtt) {
@@ -143,6 +159,7 @@ std::uint32_t Tcp::remove_acknowledged(Connection& c, Seq ack, const Segment&, T
     c.probes = 0;
     c.first_unanswered = c.outstanding() != 0 ? now : never;
     if (rtt >= Duration{}) {
+        sample_.rtt = rtt;
         sample_rtt(c, rtt);
     }
     note(c, ready::output);

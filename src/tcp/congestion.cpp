@@ -9,7 +9,8 @@
 namespace shunt::tcp::congestion {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, CongestionControl>, 2> names{{{"reno", CongestionControl::reno}, {"cubic", CongestionControl::cubic}}};
+constexpr std::array<std::pair<std::string_view, CongestionControl>, 3> names{
+    {{"reno", CongestionControl::reno}, {"cubic", CongestionControl::cubic}, {"bbr", CongestionControl::bbr}}};
 
 // A segment for each window that was acknowledged, with appropriate byte counting (RFC 3465).
 void grow_newreno(Connection& c, std::uint32_t acked) noexcept {
@@ -43,13 +44,18 @@ CongestionControl available(CongestionControl wanted) noexcept {
 void start(Connection& c, CongestionControl algorithm) noexcept {
     c.cc = CongestionState{};
     c.cc.algorithm = algorithm;
-    c.cc.hystart.window_end = c.snd_nxt;
+    c.pacing_rate = 0;
+    if (is_model_based(c)) {
+        bbr::start(c);
+        return;
+    }
+    c.cc.loss_based.hystart.window_end = c.snd_nxt;
 }
 
 void grow(Connection& c, std::uint32_t acked, Time now) noexcept {
     if (c.cc.algorithm == CongestionControl::cubic) {
         cubic::grow(c, acked, now);
-    } else {
+    } else if (!is_model_based(c)) {
         grow_newreno(c, acked);
     }
 }
@@ -58,23 +64,38 @@ std::uint32_t ssthresh_after_loss(Connection& c) noexcept {
     if (c.cc.algorithm == CongestionControl::cubic) {
         return cubic::ssthresh_after_loss(c);
     }
+    if (is_model_based(c)) {
+        bbr::on_loss(c);
+        return c.ssthresh;
+    }
     return std::max(std::min(c.cwnd, std::max(c.outstanding(), c.mss * 2U)) / 2, c.mss * 2U);  // RFC 5681, equation 4
 }
 
 void on_timeout(Connection& c) noexcept {
+    if (is_model_based(c)) {
+        bbr::on_timeout(c);
+        return;
+    }
     c.acked_in_avoidance = 0;
-    c.cc.cubic = Cubic{};
-    c.cc.hystart = HyStart{};
-    c.cc.hystart.window_end = c.snd_nxt;
+    c.cc.loss_based.cubic = Cubic{};
+    c.cc.loss_based.hystart = HyStart{};
+    c.cc.loss_based.hystart.window_end = c.snd_nxt;
 }
 
 void on_undo(Connection& c) noexcept {
+    if (is_model_based(c)) {
+        bbr::on_undo(c);
+        return;
+    }
     c.cwnd = std::max(c.cwnd, c.prior_cwnd);
     c.ssthresh = std::max(c.ssthresh, c.prior_ssthresh);
-    c.cc.cubic = c.cc.before_loss;
+    c.cc.loss_based.cubic = c.cc.loss_based.before_loss;
 }
 
 void on_idle(Connection& c, Duration idle) noexcept {
+    if (is_model_based(c)) {
+        return;  // its pace, not its window, keeps the burst small
+    }
     const std::uint32_t restart = std::min<std::uint32_t>(initial_segments * c.mss, c.cwnd);
     c.ssthresh = std::max(c.ssthresh, c.cwnd / 4 * 3);
     while (idle > c.rto && c.cwnd > restart) {

@@ -25,6 +25,7 @@ inline constexpr std::uint16_t sacked = 4;
 inline constexpr std::uint16_t lost = 8;
 inline constexpr std::uint16_t retransmitted = 16;  // sent more than once (Karn's rule)
 inline constexpr std::uint16_t resent = 32;         // the retransmission is counted in retrans_out
+inline constexpr std::uint16_t app_limited = 64;    // sent while the program, not the network, set the pace
 }  // namespace segment_flag
 
 // How the retransmission timer was last armed; there is one deadline for all of them.
@@ -54,11 +55,46 @@ struct HyStart {
     bool in_css = false;
 };
 
-struct CongestionState {
-    CongestionControl algorithm = CongestionControl::cubic;
+// What Reno and CUBIC keep.
+struct LossBased {
     Cubic cubic;
     Cubic before_loss;       // for when the loss turns out to be none
     HyStart hystart;
+};
+
+// BBR (draft-cardwell-iccrg-bbr-congestion-control-00, 4): rates in bytes a second.
+struct Bbr {
+    enum class Mode : std::uint8_t { startup, drain, probe_bw, probe_rtt };
+    static constexpr unsigned bandwidth_rounds = 10;
+
+    std::array<float, bandwidth_rounds> best_of_round{};
+    float bandwidth = 0;            // BtlBw, the maximum of these
+    float full_bandwidth = 0;       // what startup must outgrow by a quarter
+    Duration min_rtt{};             // RTprop: of the last ten seconds
+    Time min_rtt_at = never;
+    Time cycle_at{};                // this phase of probe_bw began
+    Time probe_rtt_until = never;
+    std::uint32_t round = 0;
+    std::uint32_t next_round_delivered = 0;
+    std::uint32_t prior_cwnd = 0;   // to return to after recovery and probe_rtt
+    Mode mode = Mode::startup;
+    Recovery previous_recovery{};
+    std::uint8_t cycle_phase = 0;
+    std::uint8_t full_rounds = 0;   // rounds without growth
+    bool filled_pipe = false;       // startup is over for good
+    bool round_began = false;       // by the ACK at hand
+    bool conserves_packets = false;
+    bool restarts_from_idle = false;
+    bool probe_rtt_round_done = false;
+};
+
+struct CongestionState {
+    CongestionState() noexcept : loss_based() {}
+    CongestionControl algorithm = CongestionControl::cubic;
+    union {
+        LossBased loss_based;
+        Bbr bbr;
+    };
 };
 
 // What setsockopt can change; inherited from the listener.
@@ -81,6 +117,7 @@ struct ConnectionOptions {
     std::uint32_t keepcnt = 0;
     std::uint32_t syn_retries = 0;
     std::uint32_t notsent_lowat = 0;
+    float max_pacing_rate = 0;     // bytes a second; 0: no limit
     std::int32_t linger2_s = 0;
     CongestionControl congestion = CongestionControl::other;  // other: the default
 };
@@ -160,6 +197,19 @@ struct Connection : Endpoint {
     std::uint64_t delivered = 0;   // bytes
     Seq soft_error_una;            // snd_una when soft_error came: it counts as long as nothing more is acknowledged
     std::uint8_t soft_error = 0;   // errno of the last ICMP error that did not end the connection
+    std::uint32_t bytes_lost = 0;  // ever; wraps
+
+    // --- pacing, and how fast data arrive (rate.hpp)
+    float pacing_rate = 0;         // bytes a second; 0: none
+    Time pace_next{};              // the next segment may go
+    bool is_paced_out = false;     // something waits for that
+    bool is_app_limited = false;   // until app_limited_until has been delivered
+    std::uint32_t app_limited_until = 0;
+    std::uint32_t delivered_at = 0;     // ticks: when `delivered` last grew
+    std::uint32_t flight_began_at = 0;  // ticks: the newest segment delivered so far was sent
+    std::uint32_t rate_delivered = 0;   // the newest sample that counts: bytes ...
+    std::uint32_t rate_ticks = 0;       // ... in this time
+    bool rate_is_app_limited = false;
     Time first_unanswered = never; // when the oldest unanswered thing was first sent: for user time-out and give-up
     Time last_sent_at{};
     Time last_heard{};

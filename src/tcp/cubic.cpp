@@ -26,7 +26,7 @@ constexpr unsigned css_rounds = 5;
 
 // A round ends when what was sent last at its beginning is acknowledged. True: slow start is over.
 bool hystart_round(Connection& c) noexcept {
-    HyStart& h = c.cc.hystart;
+    HyStart& h = c.cc.loss_based.hystart;
     if (h.samples >= samples_needed && h.last_min != Duration{}) {
         if (!h.in_css) {
             const Duration threshold = std::clamp<Duration>(h.last_min / min_rtt_divisor, rtt_thresh_min, rtt_thresh_max);
@@ -50,14 +50,14 @@ bool hystart_round(Connection& c) noexcept {
 
 void slow_start(Connection& c, std::uint32_t acked) noexcept {
     const bool is_over = hystart_round(c);
-    c.cwnd += c.cc.hystart.in_css ? acked / css_growth_divisor : acked;
+    c.cwnd += c.cc.loss_based.hystart.in_css ? acked / css_growth_divisor : acked;
     if (is_over) {
         c.ssthresh = c.cwnd;
     }
 }
 
 void start_epoch(Connection& c, double cwnd, Time now) noexcept {
-    Cubic& q = c.cc.cubic;
+    Cubic& q = c.cc.loss_based.cubic;
     q.epoch = now;
     q.credit_bytes = 0;
     q.w_est = static_cast<float>(cwnd);
@@ -76,7 +76,7 @@ void grow(Connection& c, std::uint32_t acked, Time now) noexcept {
         slow_start(c, acked);
         return;
     }
-    Cubic& q = c.cc.cubic;
+    Cubic& q = c.cc.loss_based.cubic;
     const double cwnd = static_cast<double>(c.cwnd) / c.mss;
     if (q.epoch == never) {
         start_epoch(c, cwnd, now);
@@ -102,8 +102,8 @@ void grow(Connection& c, std::uint32_t acked, Time now) noexcept {
 
 // RFC 9438, 4.6 and 4.7.
 std::uint32_t ssthresh_after_loss(Connection& c) noexcept {
-    Cubic& q = c.cc.cubic;
-    c.cc.before_loss = q;
+    Cubic& q = c.cc.loss_based.cubic;
+    c.cc.loss_based.before_loss = q;
     const double cwnd = static_cast<double>(c.cwnd) / c.mss;
     q.cwnd_prior = static_cast<float>(cwnd);
     q.w_max = static_cast<float>(cwnd < static_cast<double>(q.w_max) ? cwnd * (1 + beta) / 2 : cwnd);  // smaller than last time: leave room to newcomers

@@ -4,6 +4,7 @@
 
 #include "ip/checksum.hpp"
 #include "pmd/port_inline.hpp"
+#include "tcp/congestion.hpp"
 #include "tcp/tcp.hpp"
 
 namespace shunt::tcp {
@@ -225,7 +226,7 @@ void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time no
 }
 
 void Tcp::established(Connection& c, const Segment& seg, Time now) noexcept {
-    c.cc.hystart.window_end = c.snd_nxt;
+    congestion::on_established(c);
     if (c.syn_tries > 2) {  // more than one SYN or SYN-ACK was lost (RFC 6928, 2)
         c.cwnd = c.mss;
     }

@@ -62,6 +62,9 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
                 break;
             }
         }
+        if (is_paced_out(c, now)) {
+            break;
+        }
         if (c.outstanding() == 0) {
             c.first_unanswered = now;
         }
@@ -73,6 +76,9 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
         has_sent = true;
     }
     if (has_sent) {
+        if (c.send_head == nullptr && c.pipe() < c.cwnd) {
+            rate_on_app_limited(c);
+        }
         c.cwnd_limited = hit_cwnd || (c.cwnd < c.ssthresh && c.outstanding() * 2 > c.cwnd) || c.outstanding() + c.mss > c.cwnd;
         if (c.retransmit_kind != RetransmitKind::rto || c.retransmit_at == never) {
             set_retransmit(c, now);
@@ -141,6 +147,10 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
     }
     ++meta.transmits;
     meta.stamp_ns = now.time_since_epoch().count();
+    rate_on_send(c, meta, c.outstanding() == 0, now);
+    if (c.pacing_rate != 0) [[unlikely]] {
+        c.pace_next = std::max(c.pace_next, now - pacing_burst) + pacing_time(c, size);
+    }
     c.last_sent_at = now;
     context_.counters.count(Event::tcp_segments_sent);
     context_.ipv4.output(out, c.path, wire::protocol_tcp, now, ecn);
@@ -295,6 +305,16 @@ void Tcp::challenge_ack(Connection& c, Time now) noexcept {
     c.challenge_at = now;
     context_.counters.count(Event::tcp_challenge_acks);
     send_ack(c, now);
+}
+
+// Too early for the next segment; the timer goes on when it may leave.
+bool Tcp::is_paced_out(Connection& c, Time now) noexcept {
+    if (c.pacing_rate == 0 || c.pace_next <= now) [[likely]] {
+        return false;
+    }
+    c.is_paced_out = true;
+    arm(c, c.pace_next);
+    return true;
 }
 
 // Cuts a queued packet: it keeps `first_bytes` of payload, the rest stands behind it. Null when the port holds it or memory is short.

@@ -99,10 +99,12 @@ void Tcp::mark_lost(Connection& c, Packet& packet) noexcept {
     if ((meta.flags & segment_flag::resent) != 0) {
         meta.flags = static_cast<std::uint16_t>(meta.flags & ~segment_flag::resent);
         c.retrans_out -= size;
+        c.bytes_lost += size;
     }
     if ((meta.flags & segment_flag::lost) == 0) {
         meta.flags |= segment_flag::lost;
         c.lost_out += size;
+        c.bytes_lost += size;
     }
 }
 
@@ -163,7 +165,9 @@ void Tcp::enter_recovery(Connection& c, Time now) noexcept {
     c.recovery = Recovery::recovery;
     c.undo_tsval = timestamp_now(c, now);
     c.may_undo = c.has_timestamps;
-    c.cwnd = c.pipe() + c.mss;  // the first repair goes out at once
+    if (!congestion::is_model_based(c)) {
+        c.cwnd = c.pipe() + c.mss;  // the first repair goes out at once
+    }
 }
 
 void Tcp::leave_recovery(Connection& c) noexcept {
@@ -276,6 +280,9 @@ void Tcp::retransmit_lost(Connection& c, Time now) noexcept {
         }
         const std::uint32_t size = seq_size(*packet);
         if (c.pipe() + size > c.cwnd && c.retrans_out != 0) {
+            return;
+        }
+        if (is_paced_out(c, now)) {
             return;
         }
         transmit(c, *packet, now);

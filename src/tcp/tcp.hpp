@@ -21,6 +21,7 @@
 #include "base/tunables.hpp"
 #include "ip/ipv4.hpp"
 #include "tcp/connection.hpp"
+#include "tcp/rate.hpp"
 #include "tcp/segment.hpp"
 
 namespace shunt::tcp {
@@ -214,6 +215,7 @@ private:
     void write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept;
     unsigned prepend_sack(Connection& c, Packet& packet, unsigned other_option_bytes) noexcept;
     void finish_checksum(Packet& packet, const Path& path, wire::Checksum sum = {}, std::uint32_t summed = 0) noexcept;
+    bool is_paced_out(Connection& c, Time now) noexcept;
     Packet* split(Connection& c, Packet& packet, std::uint32_t first_bytes) noexcept;
     bool queue_fin(Connection& c) noexcept;
     void append(Connection& c, Packet* packet) noexcept;
@@ -244,6 +246,7 @@ private:
     std::uint32_t time_wait_count_ = 0;
     std::uint32_t port_counter_ = 0;
     bool memory_pressure_ = false;
+    RateSample sample_;  // of the ACK at hand
     Time challenge_second_{};
     std::int32_t challenges_left_ = 0;
 };

@@ -23,7 +23,8 @@ int time_out_error(const Connection& c) noexcept {
 }
 
 Time earliest(const Connection& c) noexcept {
-    return std::min(std::min(c.retransmit_at, c.delack_at), std::min(c.keepalive_at, c.reorder_at));
+    const Time pace_at = c.is_paced_out ? c.pace_next : never;
+    return std::min(std::min(std::min(c.retransmit_at, c.delack_at), std::min(c.keepalive_at, c.reorder_at)), pace_at);
 }
 
 }  // namespace
@@ -52,6 +53,10 @@ void Tcp::on_timer(Timer& timer, Time now) noexcept {
         if (c.lost_out != 0 && c.recovery != Recovery::recovery && c.recovery != Recovery::loss) {
             enter_recovery(c, now);
         }
+        output(c, now);
+    }
+    if (c.is_paced_out && now >= c.pace_next) {
+        c.is_paced_out = false;
         output(c, now);
     }
     if (now >= c.keepalive_at) {

@@ -327,6 +327,9 @@ void Tcp::apply_options(Connection& c, Time now) noexcept {
     if (wanted != c.cc.algorithm || c.state < State::established) {
         congestion::start(c, wanted);
     }
+    if (!congestion::is_model_based(c)) {
+        c.pacing_rate = c.options.max_pacing_rate;
+    }
     if (c.options.ttl != 0) {
         c.path.ttl = c.options.ttl;
     }

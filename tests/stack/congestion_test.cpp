@@ -48,7 +48,8 @@ protected:
 TEST_F(Window, has_a_name_for_each_algorithm_and_no_other) {
     EXPECT_EQ(congestion::find("cubic"), CongestionControl::cubic);
     EXPECT_EQ(congestion::find("reno"), CongestionControl::reno);
-    EXPECT_EQ(congestion::find("bbr"), std::nullopt);
+    EXPECT_EQ(congestion::find("bbr"), CongestionControl::bbr);
+    EXPECT_EQ(congestion::find("vegas"), std::nullopt);
     EXPECT_EQ(congestion::name_of(CongestionControl::reno), "reno");
     EXPECT_EQ(congestion::available(CongestionControl::other), CongestionControl::cubic) << "what this host has and we have not";
 }
@@ -117,9 +118,9 @@ TEST_F(Window, of_cubic_is_never_slower_than_renos_on_a_short_path) {
 TEST_F(Window, of_cubic_leaves_room_when_it_shrinks_twice) {
     use(CongestionControl::cubic, 1000, 1000);
     lose();
-    EXPECT_NEAR(c.cc.cubic.w_max, 1000, 0.1);
+    EXPECT_NEAR(c.cc.loss_based.cubic.w_max, 1000, 0.1);
     lose();
-    EXPECT_NEAR(c.cc.cubic.w_max, 700 * (1 + 0.7) / 2, 0.1) << "fast convergence (RFC 9438, 4.7)";
+    EXPECT_NEAR(c.cc.loss_based.cubic.w_max, 700 * (1 + 0.7) / 2, 0.1) << "fast convergence (RFC 9438, 4.7)";
 }
 
 TEST_F(Window, of_cubic_grows_from_where_slow_start_ended_after_a_time_out) {
@@ -132,8 +133,8 @@ TEST_F(Window, of_cubic_grows_from_where_slow_start_ended_after_a_time_out) {
         round_trip(50ms);
     }
     round_trip(50ms);
-    EXPECT_NEAR(c.cc.cubic.w_max, 40, 1);
-    EXPECT_EQ(c.cc.cubic.k_s, 0);
+    EXPECT_NEAR(c.cc.loss_based.cubic.w_max, 40, 1);
+    EXPECT_EQ(c.cc.loss_based.cubic.k_s, 0);
 }
 
 TEST_F(Window, is_as_before_when_the_loss_was_none) {
@@ -142,7 +143,7 @@ TEST_F(Window, is_as_before_when_the_loss_was_none) {
     congestion::on_undo(c);
     EXPECT_EQ(segments(), 1000U);
     EXPECT_EQ(c.ssthresh, 1'000'000U);
-    EXPECT_EQ(c.cc.cubic.w_max, 0);
+    EXPECT_EQ(c.cc.loss_based.cubic.w_max, 0);
 }
 
 TEST_F(Window, of_cubic_stands_still_while_nothing_is_sent) {
@@ -163,7 +164,7 @@ TEST_F(Window, leaves_slow_start_when_the_round_trip_grows_for_five_rounds) {
     round_trip(40ms);
     round_trip(46ms);  // more than an eighth longer: conservative slow start, once a round has seen nothing else
     round_trip(46ms);
-    EXPECT_TRUE(c.cc.hystart.in_css);
+    EXPECT_TRUE(c.cc.loss_based.hystart.in_css);
     const std::uint32_t at = segments();
     round_trip(46ms);
     EXPECT_NEAR(segments(), at * 1.25, 2) << "a quarter of slow start's growth";
@@ -179,9 +180,9 @@ TEST_F(Window, goes_back_to_slow_start_when_the_round_trip_shrinks_again) {
     round_trip(40ms);
     round_trip(46ms);
     round_trip(46ms);
-    ASSERT_TRUE(c.cc.hystart.in_css);
+    ASSERT_TRUE(c.cc.loss_based.hystart.in_css);
     round_trip(41ms);
-    EXPECT_FALSE(c.cc.hystart.in_css);
+    EXPECT_FALSE(c.cc.loss_based.hystart.in_css);
     EXPECT_EQ(c.ssthresh, 0xffff'ffffU);
 }
 
