@@ -149,6 +149,7 @@ void Tcp::segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now)
     }
     if (is_crossed_synack(c, seg)) {
         seg.seq += 1;
+        seg.wnd >>= c.snd_wscale;  // the window of a SYN is not scaled (RFC 7323, 2.2)
         seg.flags = static_cast<std::uint8_t>(seg.flags & ~flag::syn);
     }
     if (seg.has(flag::syn)) {
