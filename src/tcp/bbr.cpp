@@ -226,6 +226,14 @@ void set_cwnd(Connection& c, const RateSample& sample) noexcept {
     }
 }
 
+// A program that says little, question by question: of the network it tells the round-trip time at most.
+bool is_small_talk(const Connection& c, const RateSample& sample) noexcept {
+    const Bbr& b = c.cc.bbr;
+    return b.restarts_from_idle && sample.is_app_limited && sample.rtt >= Duration{} && sample.lost == 0 && c.recovery == Recovery::open && b.previous_recovery == Recovery::open &&
+           b.mode != Mode::probe_rtt &&
+           static_cast<float>(sample.delivered) * rate_ticks_per_second <= b.bandwidth * static_cast<float>(sample.ticks);
+}
+
 }  // namespace
 
 void start(Connection& c) noexcept {
@@ -236,6 +244,14 @@ void start(Connection& c) noexcept {
 
 void on_ack(Connection& c, const RateSample& sample, std::uint32_t cwnd, Time now) noexcept {
     c.cwnd = cwnd;
+    if (is_small_talk(c, sample)) [[likely]] {
+        c.cc.bbr.restarts_from_idle = false;
+        if (sample.rtt <= c.cc.bbr.min_rtt || now > c.cc.bbr.min_rtt_at + min_rtt_expires) {
+            c.cc.bbr.min_rtt = sample.rtt;
+            c.cc.bbr.min_rtt_at = now;
+        }
+        return;
+    }
     update_round_and_bandwidth(c, sample);
     update_cycle(c, sample, now);
     update_startup(c, sample, now);

@@ -155,6 +155,7 @@ TEST_F(Path, is_not_thought_slow_because_the_program_is) {
         run(30ms);
     }
     EXPECT_GT(c.cc.bbr.bandwidth, before * 0.9F);
+    EXPECT_NEAR(static_cast<double>((now - c.cc.bbr.min_rtt_at).count()), 0, 1e9) << "and its round-trip time is heard of";
 }
 
 TEST_F(Path, rate_is_what_TCP_INFO_tells) {
