@@ -1,8 +1,10 @@
 // What the stack's pieces cost, one process, one core. Where making the input would cost more than the piece, only the piece is timed
 // (manual time, with a batch of inputs made beforehand) and the column `each` says what one of them took.
 #include <benchmark/benchmark.h>
+#include <unistd.h>
 #include <x86intrin.h>
 
+#include <fstream>
 #include <memory>
 #include <vector>
 
@@ -121,14 +123,17 @@ void timer_arm_and_cancel(benchmark::State& state) {
         wheel.cancel(timer);
     }
 }
-BENCHMARK(timer_arm_and_cancel)->Arg(0)->Arg(100'000);
+BENCHMARK(timer_arm_and_cancel)->Arg(0)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
 
-// All of a thousand timers within ten seconds, asked for each millisecond.
+// All of a thousand timers within ten seconds, asked for each millisecond, while so many others wait for hours.
 void timer_expire(benchmark::State& state) {
-    std::vector<shunt::Timer> timers(1000);
+    std::vector<shunt::Timer> timers(1000), idle(static_cast<std::size_t>(state.range(0)));
     shunt::Random random(7);
     Time now{};
     shunt::TimerWheel wheel(now);
+    for (shunt::Timer& timer : idle) {
+        wheel.arm(timer, now + std::chrono::hours(12) + std::chrono::milliseconds(random.below(10'000'000)));
+    }
     for (auto _ : state) {
         for (shunt::Timer& timer : timers) {
             wheel.arm(timer, now + std::chrono::milliseconds(random.below(10'000)));
@@ -143,19 +148,29 @@ void timer_expire(benchmark::State& state) {
     }
     report_each(state, 1000);
 }
-BENCHMARK(timer_expire)->UseManualTime();
+BENCHMARK(timer_expire)->Arg(0)->Arg(1'000'000)->UseManualTime();
 
 // --- Segments -----------------------------------------------------------------------------------------------------------------------
-// Building 100,000 connections takes seconds, so one stack serves all benchmarks that want that many.
+std::int64_t resident_bytes() {
+    std::int64_t pages = 0, resident = 0;
+    std::ifstream("/proc/self/statm") >> pages >> resident;
+    return resident * sysconf(_SC_PAGESIZE);
+}
+
+// Building many connections takes seconds, so one stack serves all benchmarks that want that many.
 struct Crowd {
     explicit Crowd(std::uint32_t count) : ring(count + 16) {
+        connections.reserve(count);
+        const std::int64_t before = resident_bytes();
         for (std::uint32_t id = 0; id < count; ++id) {
             connections.push_back(&ring.establish(id));
             ring.pass(std::chrono::microseconds(1));
         }
+        bytes_each = static_cast<double>(resident_bytes() - before) / count - sizeof(void*);
     }
     StackOnRing ring;
     std::vector<shunt::tcp::Connection*> connections;
+    double bytes_each = 0;  // of memory that was touched, all in all
 };
 
 Crowd& crowd_of(std::int64_t count) {
@@ -167,14 +182,19 @@ Crowd& crowd_of(std::int64_t count) {
     return *crowd;
 }
 
-// Through an ICMP error that quotes a sequence number outside what is in flight: found, and ignored (RFC 5927).
+// Of `busy` out of so many connections, the others idle. Through an ICMP error that quotes a sequence number outside what is in flight: found, and
+// ignored (RFC 5927). With all of a million busy the lookup waits for memory, twice.
 void connection_lookup(benchmark::State& state) {
     Crowd& crowd = crowd_of(state.range(0));
     shunt::Random random(7);
     constexpr std::size_t order_size = 1 << 16;
+    std::vector<const shunt::tcp::Connection*> busy;
+    for (std::int64_t i = 0; i < state.range(1); ++i) {
+        busy.push_back(crowd.connections[random.below(static_cast<std::uint32_t>(crowd.connections.size()))]);
+    }
     std::vector<std::array<std::uint32_t, 3>> keys;  // apart from the connections, so that only the lookup touches those
     for (std::size_t i = 0; i < order_size; ++i) {
-        const auto& c = *crowd.connections[random.below(static_cast<std::uint32_t>(crowd.connections.size()))];
+        const auto& c = *busy[random.below(static_cast<std::uint32_t>(busy.size()))];
         keys.push_back({c.remote_address, c.remote_port, (c.snd_una - 1000).raw()});
     }
     std::size_t i = 0;
@@ -183,8 +203,11 @@ void connection_lookup(benchmark::State& state) {
         crowd.ring.stack().tcp().icmp_error(bench::our_address, bench::our_port, address, static_cast<std::uint16_t>(port), shunt::Seq(seq), ECONNREFUSED, false, 0,
                                             crowd.ring.now);
     }
+    if (state.range(0) >= 1'000) {
+        state.counters["bytes_each"] = crowd.bytes_each;
+    }
 }
-BENCHMARK(connection_lookup)->Arg(1)->Arg(1'000)->Arg(100'000);
+BENCHMARK(connection_lookup)->Args({1, 1})->Args({1'000, 1'000})->Args({100'000, 1'000})->Args({1'000'000, 1'000})->Args({1'000'000, 1'000'000});
 
 // Arguments: connections, segments a poll, payload bytes. From the port to the receive queue, ACKs included; the program's read is not.
 void segment_in(benchmark::State& state) {
@@ -209,7 +232,7 @@ void segment_in(benchmark::State& state) {
     }
     report_each(state, batch);
 }
-BENCHMARK(segment_in)->Args({1, 1, 64})->Args({1, 16, 64})->Args({1, 16, 1448})->Args({1'000, 1, 64})->Args({100'000, 1, 64})->UseManualTime();
+BENCHMARK(segment_in)->Args({1, 1, 64})->Args({1, 16, 64})->Args({1, 16, 1448})->Args({1'000, 1, 64})->Args({100'000, 1, 64})->Args({1'000'000, 1, 64})->UseManualTime();
 
 // Arguments as above. From the program's call to the port.
 void segment_out(benchmark::State& state) {
@@ -238,6 +261,6 @@ void segment_out(benchmark::State& state) {
     }
     report_each(state, batch);
 }
-BENCHMARK(segment_out)->Args({1, 1, 64})->Args({1, 8, 64})->Args({1, 8, 1448})->Args({100'000, 1, 64})->UseManualTime();
+BENCHMARK(segment_out)->Args({1, 1, 64})->Args({1, 8, 64})->Args({1, 8, 1448})->Args({1'000, 1, 64})->Args({100'000, 1, 64})->Args({1'000'000, 1, 64})->UseManualTime();
 
 }  // namespace
