@@ -109,6 +109,20 @@ TEST_F(TcpRequirement, a_window_opens_by_a_segment_at_least) {
     EXPECT_GE(std::uint32_t{peer.expect().window} << c->rcv_wscale, 1448U);
 }
 
+TEST_F(TcpRequirement, no_keep_alive_is_sent_while_data_are_under_way) {
+    tcp::ConnectionOptions options;
+    options.keepalive = true;
+    options.keepidle_s = 1;
+    options.keepintvl_s = 1;
+    open(options);
+    host.tcp().apply_options(*c, host.now);
+    write("anyone?");
+    host.advance(20s);
+    EXPECT_EQ(host.events(Event::tcp_keepalives), 0U);
+    EXPECT_GT(host.events(Event::tcp_timeouts), 3U);
+    host.sent.clear();
+}
+
 TEST_F(TcpRequirement, nobody_is_given_up_within_100_seconds) {
     open();
     write("anyone?");
