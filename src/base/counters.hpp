@@ -41,6 +41,7 @@ namespace shunt {
     X(tcp_after_close, "data for a connection whose program has closed")          \
     X(tcp_duplicate, "segment whose data had all arrived before")                 \
     X(tcp_queue_full, "out-of-order data beyond the receive buffer")              \
+    X(tcp_out_of_order_full, "out-of-order data beyond the stack's share of packets") \
     X(neighbour_failed, "packet whose next hop did not answer ARP")               \
     X(neighbour_queue_full, "packet beyond the queue of an unresolved next hop")  \
     X(no_route, "packet to a destination without a route")                        \
@@ -69,6 +70,9 @@ namespace shunt {
     X(tcp_ecn_marks, "data segments received with a congestion mark (RFC 3168)")  \
     X(tcp_ecn_reductions, "windows reduced because the peer saw a mark")          \
     X(tcp_undo, "recoveries found spurious and undone")                           \
+    X(tcp_spurious_timeouts, "time-outs found needless by F-RTO (RFC 5682)")      \
+    X(tcp_probe_recoveries, "losses repaired by a tail loss probe (RFC 8985, 7.4)") \
+    X(tcp_reneging, "peers that threw away what they had SACKed")                 \
     X(tcp_out_of_order, "segments queued out of order")                           \
     X(tcp_resets_sent, "RST sent")                                                \
     X(tcp_resets_received, "RST accepted")                                        \

@@ -32,15 +32,18 @@ struct Tunables {
     std::int32_t tcp_window_scaling = 1;
     std::int32_t tcp_timestamps = 1;  // 1: with a random offset each connection; 2: without
     std::int32_t tcp_sack = 1;
+    std::int32_t tcp_dsack = 1;
     std::int32_t tcp_ecn = 2;  // 2: when the peer asks
     // net.ipv4.tcp_*: retransmission and congestion
     std::int32_t tcp_syn_retries = 6;
     std::int32_t tcp_synack_retries = 5;
+    std::int32_t tcp_syn_linear_timeouts = 4;  // the first SYNs follow each other without doubling
     std::int32_t tcp_retries1 = 3;
     std::int32_t tcp_retries2 = 15;
     std::int32_t tcp_orphan_retries = 0;  // 0: 8
     std::int32_t tcp_early_retrans = 3;   // tail loss probe
-    std::int32_t tcp_recovery = 1;        // RACK, a set of bits
+    std::int32_t tcp_recovery = 1;        // RACK, bits: 2 the reordering window stays, 4 it holds from the first duplicate ACK on
+    std::int32_t tcp_frto = 2;            // 0: off
     std::int32_t tcp_slow_start_after_idle = 1;
     std::int32_t tcp_no_metrics_save = 0;
     CongestionControl tcp_congestion_control = CongestionControl::cubic;
@@ -53,6 +56,7 @@ struct Tunables {
     std::int32_t tcp_abort_on_overflow = 0;
     std::int32_t tcp_rfc1337 = 0;
     std::int32_t tcp_challenge_ack_limit = 1000;  // a second, all connections
+    std::int32_t tcp_invalid_ratelimit = 500;     // ms between two answers to segments without data that are out of order
     // net.ipv4.*: the rest
     std::int32_t ip_default_ttl = 64;
     PortRange ip_local_port_range{32768, 60999};

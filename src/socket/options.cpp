@@ -137,7 +137,7 @@ long get_tcp_info(Layer& layer, Socket& socket, Value value) noexcept {
         constexpr int recovery_states[] = {TCP_CA_Open, TCP_CA_Disorder, TCP_CA_CWR, TCP_CA_Recovery, TCP_CA_Loss};
         info.tcpi_ca_state = static_cast<std::uint8_t>(recovery_states[static_cast<int>(c->recovery)]);
         info.tcpi_options = static_cast<std::uint8_t>((c->has_timestamps ? TCPI_OPT_TIMESTAMPS : 0) | (c->has_sack ? TCPI_OPT_SACK : 0) |
-                                                      (c->has_wscale ? TCPI_OPT_WSCALE : 0));
+                                                      (c->has_wscale ? TCPI_OPT_WSCALE : 0) | (c->has_ecn ? TCPI_OPT_ECN : 0));
         info.tcpi_snd_wscale = c->snd_wscale & 0xf;
         info.tcpi_rcv_wscale = c->rcv_wscale & 0xf;
         info.tcpi_rto = static_cast<std::uint32_t>(count_us(c->rto));

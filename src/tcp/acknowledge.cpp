@@ -35,7 +35,7 @@ bool Tcp::try_acknowledge_all(Connection& c, const Segment& seg, Time now) noexc
     c.delivered += acked;
     c.snd_una = seg.ack;
     c.dup_acks = 0;
-    c.backoff = 0;
+    c.timeouts = 0;
     c.probes = 0;
     c.first_unanswered = never;
     c.retransmit_kind = RetransmitKind::none;
@@ -55,31 +55,62 @@ void Tcp::acknowledge(Connection& c, const Segment& seg, Time now) noexcept {
     }
     const bool was_outstanding = c.outstanding() != 0;
     const std::uint32_t window = seg.wnd << c.snd_wscale;
-    const bool is_duplicate = was_outstanding && seg.ack == c.snd_una && seg.len == 0 && window == c.snd_wnd && !seg.has(wire::tcp_flag::fin);
     const std::uint64_t delivered_before = c.delivered;
     const std::uint32_t lost_before = c.bytes_lost;
     const std::uint32_t cwnd = c.cwnd;
     sample_ = RateSample{};
     sample_.prior_in_flight = c.pipe();
-    const std::uint32_t sacked = c.has_sack && seg.options.sack_count != 0 ? mark_sacked(c, seg, now) : 0;
-    const std::uint32_t acked = seg.ack > c.snd_una ? remove_acknowledged(c, seg.ack, seg, now) : 0;
+    AckNews news;
+    news.is_duplicate = was_outstanding && seg.ack == c.snd_una && seg.len == 0 && window == c.snd_wnd && !seg.has(wire::tcp_flag::fin);
+    news.high_sacked = c.high_sacked;
+    if (c.has_sack && seg.options.sack_count != 0) {
+        news.sacked = mark_sacked(c, seg, news, now);
+    }
+    if (seg.ack > c.snd_una) {
+        news.acked = remove_acknowledged(c, seg.ack, news, now);
+    }
+    news.delivered = static_cast<std::uint32_t>(c.delivered - delivered_before);
     rate_on_ack(c, sample_, now);
+    measure(c, seg, news, now);
     update_send_window(c, seg, now);
-    if (was_outstanding) {
-        if (c.has_ecn && seg.has(wire::tcp_flag::ece)) {
-            ecn_reduce(c);
-        }
-        if (acked == 0 && sacked == 0 && !is_duplicate && !c.has_tlp && c.recovery == Recovery::open) {
-            return;
-        }
-        on_tail_loss_ack(c, seg, acked != 0 || sacked != 0);
-        after_ack(c, seg, acked, static_cast<std::uint32_t>(c.delivered - delivered_before), is_duplicate, now);
-        sample_.acked = static_cast<std::uint32_t>(c.delivered - delivered_before);
-        sample_.lost = c.bytes_lost - lost_before;
-        congestion::on_sample(c, sample_, cwnd, now);
-        if (acked != 0 || sacked != 0 || c.retransmit_at == never) {  // an ACK without news does not put the time-out off (RFC 6298, 5.3)
-            set_retransmit(c, now);
-        }
+    if (!was_outstanding && !news.has_dsack && !c.has_tlp) {
+        return;
+    }
+    if (c.has_ecn && seg.has(wire::tcp_flag::ece) && was_outstanding) {
+        ecn_reduce(c);
+    }
+    if (c.has_tlp) {
+        on_tail_loss_ack(c, seg, news);
+    }
+    if (news.acked == 0 && news.sacked == 0 && !news.is_duplicate && !news.has_dsack && c.recovery == Recovery::open) {
+        return;
+    }
+    if (c.has_sack && c.sacked_out != 0 && news.acked != 0 && (c.snd_queue.front()->meta().flags & segment_flag::sacked) != 0) {
+        hold_repair(c, now);
+        return;
+    }
+    after_ack(c, seg, news, now);
+    sample_.acked = news.delivered;
+    sample_.lost = c.bytes_lost - lost_before;
+    congestion::on_sample(c, sample_, cwnd, now);
+    // An ACK without news does not put the time-out off (RFC 6298, 5.3), nor one of something that left after the first segment.
+    const bool is_news = news.acked != 0 || (news.sacked != 0 && news.rtt > now - Time(Duration(c.snd_queue.front()->meta().stamp_ns)));
+    if (is_news || c.retransmit_at == never) {
+        set_retransmit(c, now);
+    } else if (c.retransmit_kind == RetransmitKind::tail_loss_probe && c.recovery != Recovery::open && c.recovery != Recovery::cwr) {
+        set_retransmit(c, now, Time(Duration(c.snd_queue.front()->meta().stamp_ns)));  // RACK's timer is in its place
+    }
+}
+
+// The round trip, by what was sent once and acknowledged, or by the timestamps when the ACK is ambiguous (RFC 7323, 4.1). The RTO stays doubled
+// until there is one (RFC 6298, 5.7).
+void Tcp::measure(Connection& c, const Segment& seg, const AckNews& news, Time now) noexcept {
+    if (news.rtt >= Duration{} && !news.is_ambiguous) {
+        sample_.rtt = news.rtt;
+        sample_rtt(c, news.rtt);
+    } else if (news.acked != 0 && c.has_timestamps && seg.options.has_timestamp && seg.options.tsecr != 0) {
+        const auto ms = static_cast<std::int32_t>(timestamp_now(c, now) - seg.options.tsecr);
+        update_rto(c, std::chrono::milliseconds(std::max(ms, 1)));
     }
 }
 
@@ -120,28 +151,21 @@ void Tcp::note_delivered(Connection& c, const Packet& packet, Time now) noexcept
     }
 }
 
-std::uint32_t Tcp::remove_acknowledged(Connection& c, Seq ack, const Segment&, Time now) noexcept {
+std::uint32_t Tcp::remove_acknowledged(Connection& c, Seq ack, AckNews& news, Time now) noexcept {
     const std::uint32_t acked = ack - c.snd_una;
-    Duration rtt{-1};
     while (!c.snd_queue.is_empty() && c.snd_queue.front() != c.send_head) {
         Packet* packet = c.snd_queue.front();
         if (end_of(*packet) > ack) {
             break;
         }
-        PacketMeta& meta = packet->meta();
+        const PacketMeta& meta = packet->meta();
         const std::uint32_t size = seq_size(*packet);
         if ((meta.flags & segment_flag::sacked) != 0) {
             c.sacked_out -= size;
         } else {
-            c.delivered += size;
-            note_delivered(c, *packet, now);
-            if ((meta.flags & segment_flag::retransmitted) == 0) {
-                rtt = now - Time{Duration(meta.stamp_ns)};
-            }
-            if (end_of(*packet) <= c.high_sacked && (meta.flags & segment_flag::retransmitted) == 0) {
-                c.reordering_seen = true;  // RFC 8985, 6.2, step 3
-            }
+            note_arrived(c, *packet, news, now);
         }
+        news.is_ambiguous = news.is_ambiguous || (meta.flags & segment_flag::retransmitted) != 0;
         if ((meta.flags & segment_flag::lost) != 0) {
             c.lost_out -= size;
         }
@@ -154,29 +178,61 @@ std::uint32_t Tcp::remove_acknowledged(Connection& c, Seq ack, const Segment&, T
         }
         packet->free();
     }
+    if (!c.has_sack && news.is_ambiguous) {
+        news.saw_original = false;  // without SACK it may have arrived long ago
+    }
     c.snd_una = ack;
-    c.backoff = 0;
+    c.timeouts = 0;
     c.probes = 0;
     c.first_unanswered = c.outstanding() != 0 ? now : never;
-    if (rtt >= Duration{}) {
-        sample_.rtt = rtt;
-        sample_rtt(c, rtt);
-    }
     note(c, ready::output);
     return acked;
 }
 
-std::uint32_t Tcp::mark_sacked(Connection& c, const Segment& seg, Time now) noexcept {
+// A segment is reported for the first time, cumulatively or by SACK.
+void Tcp::note_arrived(Connection& c, const Packet& packet, AckNews& news, Time now) noexcept {
+    c.delivered += seq_size(packet);
+    note_delivered(c, packet, now);
+    if ((packet.meta().flags & segment_flag::retransmitted) != 0) {
+        return;
+    }
+    news.rtt = now - Time(Duration(packet.meta().stamp_ns));
+    if (end_of(packet) <= news.high_sacked) {
+        c.reordering_seen = true;  // RFC 8985, 6.2, step 3
+    }
+    if (end_of(packet) <= c.recover) {
+        news.saw_original = true;
+    }
+}
+
+// RFC 2883, 4: the first block below the ACK, or within the second block, reports what came twice.
+bool Tcp::note_dsack(Connection& c, const Segment& seg, AckNews& news) noexcept {
+    const auto& [left, right] = seg.options.sack[0];
+    const bool is_below = right <= seg.ack;
+    if (right <= left || !(is_below || (seg.options.sack_count > 1 && left >= seg.options.sack[1].left && right <= seg.options.sack[1].right))) {
+        return false;
+    }
+    if (c.retransmits == 0 || right > c.snd_nxt) {
+        return is_below;  // not of our making
+    }
+    news.has_dsack = true;
+    const std::uint32_t segments = (right - left + c.mss - 1) / c.mss;
+    if (c.may_undo && c.undo_retrans > 0 && right > c.undo_marker && right <= later(c.recover, c.undo_marker)) {
+        c.undo_retrans = std::max(c.undo_retrans - static_cast<std::int32_t>(std::min(segments, 0xffffU)), 0);
+    }
+    if (c.has_tlp && right == c.tlp_high) {
+        news.dsack_of_probe = true;
+    } else if (c.reordering_seen) {
+        widen_reorder_window(c);
+    }
+    return is_below;
+}
+
+std::uint32_t Tcp::mark_sacked(Connection& c, const Segment& seg, AckNews& news, Time now) noexcept {
     std::uint32_t newly = 0;
-    for (unsigned i = 0; i < seg.options.sack_count; ++i) {
+    for (unsigned i = note_dsack(c, seg, news) ? 1 : 0; i < seg.options.sack_count; ++i) {
         const auto [left, right] = seg.options.sack[i];
-        if (right <= left || right > c.snd_nxt) {
-            continue;
-        }
-        if (right <= seg.ack || left < c.snd_una) {  // a D-SACK: we sent something twice for nothing
-            if (c.reordering_seen && c.rack_reo_mult < 16) {
-                ++c.rack_reo_mult;
-            }
+        if (right <= left || right > c.snd_nxt || right <= c.snd_una) {
             continue;
         }
         for (Packet* packet = c.snd_queue.front(); packet != nullptr && packet != c.send_head; packet = packet->meta().next) {
@@ -194,14 +250,10 @@ std::uint32_t Tcp::mark_sacked(Connection& c, const Segment& seg, Time now) noex
             if ((meta.flags & segment_flag::resent) != 0) {
                 c.retrans_out -= size;
             }
-            if (end_of(*packet) <= c.high_sacked && (meta.flags & segment_flag::retransmitted) == 0) {
-                c.reordering_seen = true;
-            }
+            note_arrived(c, *packet, news, now);
             meta.flags = static_cast<std::uint16_t>((meta.flags & ~(segment_flag::lost | segment_flag::resent)) | segment_flag::sacked);
             c.sacked_out += size;
-            c.delivered += size;
             newly += size;
-            note_delivered(c, *packet, now);
             c.high_sacked = later(c.high_sacked, end_of(*packet));
         }
     }
@@ -213,6 +265,11 @@ void Tcp::sample_rtt(Connection& c, Duration rtt) noexcept {
     rtt = std::max<Duration>(rtt, std::chrono::microseconds(1));
     congestion::on_round_trip(c, rtt);
     c.min_rtt = c.min_rtt == Duration{} ? rtt : std::min(c.min_rtt, rtt);
+    update_rto(c, rtt);
+}
+
+void Tcp::update_rto(Connection& c, Duration rtt) noexcept {
+    c.backoff = 0;
     if (c.srtt == Duration{}) {
         c.srtt = rtt;
         c.rttvar = rtt / 2;

@@ -33,7 +33,7 @@ inline void on_established(Connection& c) noexcept {
 // New data were acknowledged outside recovery. Only a window that was the limit may grow (RFC 7661's idea, as Linux).
 void grow(Connection& c, std::uint32_t acked, Time now) noexcept;
 inline void on_ack(Connection& c, std::uint32_t acked, Time now) noexcept {
-    if (c.cwnd_limited) {
+    if (c.cwnd_limited || (c.cwnd < c.ssthresh && c.cwnd / 2 < c.flight_size)) {
         grow(c, acked, now);
     }
 }

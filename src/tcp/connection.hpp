@@ -34,6 +34,9 @@ enum class RetransmitKind : std::uint8_t { none, rto, tail_loss_probe, persist }
 // RFC 5681 and RFC 8985 in five words: nothing lost; something SACKed; slowing down after an ECN mark; repairing; after a time-out.
 enum class Recovery : std::uint8_t { open, disorder, cwr, recovery, loss };
 
+// F-RTO (RFC 5682, 3.1): was the time-out needless? The first ACK after it lets new data out, the second tells.
+enum class FRto : std::uint8_t { off, on, sending_new };
+
 struct Listener;
 
 // CUBIC's variables (RFC 9438, 4.1); windows in segments. Floats: enough for sixteen million segments, and half the room.
@@ -101,7 +104,7 @@ struct CongestionState {
 struct ConnectionOptions {
     bool nodelay = false;
     bool cork = false;
-    bool quickack = false;
+    bool quickack = true;        // TCP_QUICKACK; ends when the program answers within a delayed ACK's time
     bool keepalive = false;
     bool reuse_address = false;
     bool rcvbuf_locked = false;  // SO_RCVBUF was set: no auto-tuning
@@ -147,7 +150,7 @@ struct Connection : Endpoint {
     std::uint32_t ts_recent = 0;
     std::uint32_t ts_offset = 0;   // our timestamps start at a secret point (RFC 7323, 5.4)
     std::uint16_t mss = 536;       // eff.snd.MSS: payload bytes a segment, options already taken off
-    std::uint16_t unacked_segments = 0;  // received since our last ACK
+    std::uint16_t unacked_segments = 0;  // small ones, received since our last ACK
     PacketQueue rcv_queue;         // in order, not yet read
     std::uint32_t rcv_queued = 0;  // bytes
     std::uint32_t rcv_packets = 0;
@@ -155,6 +158,7 @@ struct Connection : Endpoint {
     PacketQueue snd_queue;         // from snd_una on: sent and not acknowledged, then not sent
     Packet* send_head = nullptr;   // first never sent; null: all sent
     Packet* last_sent = nullptr;   // the packet before send_head; null: none outstanding
+    Seq snd_sml;                   // end of the last segment that was not full (Minshall's Nagle)
     Seq write_seq;                 // behind the last queued byte
     std::uint32_t sndbuf = 0;
     std::uint32_t cwnd = 0;        // bytes
@@ -169,7 +173,8 @@ struct Connection : Endpoint {
 
     // --- round-trip time (RFC 6298)
     Duration srtt{}, rttvar{}, rto{}, min_rtt{};
-    std::uint8_t backoff = 0;      // doublings of the RTO
+    std::uint8_t backoff = 0;      // doublings of the RTO, until a round trip is measured (Karn)
+    std::uint8_t timeouts = 0;     // of the retransmission timer, since something was acknowledged
     std::uint8_t syn_tries = 0;
     std::uint16_t probes = 0;      // unanswered keep-alive or window probes
 
@@ -177,7 +182,9 @@ struct Connection : Endpoint {
     std::uint32_t ssthresh = 0xffff'ffff;
     std::uint32_t acked_in_avoidance = 0;
     std::uint16_t dup_acks = 0;
-    bool cwnd_limited = false;
+    bool cwnd_limited = false;     // the flight was as large as the window
+    std::uint32_t flight_size = 0; // at most, until flight_end is acknowledged
+    Seq flight_end;
     CongestionState cc;
     bool tlp_is_retransmission = false;
     bool has_tlp = false;
@@ -186,14 +193,20 @@ struct Connection : Endpoint {
     Seq tlp_high;
     Seq high_sacked;
     std::uint32_t sacked_out = 0, lost_out = 0, retrans_out = 0;  // bytes
-    std::uint32_t prr_delivered = 0, prr_out = 0, recover_fs = 0;
+    std::uint32_t prr_delivered = 0, prr_out = 0;
     std::uint32_t prior_cwnd = 0, prior_ssthresh = 0;
-    std::uint32_t undo_tsval = 0;  // timestamp of the first retransmission; an older echo proves it needless
+    Time retrans_at = never;       // first retransmission of this episode: an ACK of something older proves it needless
+    Seq undo_marker;               // snd_una when the window was reduced
+    std::int32_t undo_retrans = 0; // segments sent again and not reported as duplicates; -1: none sent yet
     bool may_undo = false;
+    FRto frto = FRto::off;
     Time rack_xmit{};
     Seq rack_end;
     Duration rack_rtt{};
-    std::uint8_t rack_reo_mult = 1;
+    std::uint8_t rack_reo_mult = 1;     // quarters of min_rtt that reordering may take
+    std::uint8_t rack_reo_persist = 0;  // recoveries until the next look whether it may be one again
+    bool has_dsack_round = false;
+    Seq rack_dsack_round;               // one step a round trip: until this is acknowledged
     std::uint64_t delivered = 0;   // bytes
     Seq soft_error_una;            // snd_una when soft_error came: it counts as long as nothing more is acknowledged
     std::uint8_t soft_error = 0;   // errno of the last ICMP error that did not end the connection
@@ -218,14 +231,17 @@ struct Connection : Endpoint {
     PacketQueue ooo_queue;         // out of order, sorted, without overlap
     std::uint32_t ooo_bytes = 0;
     std::uint32_t ooo_packets = 0;
-    Seq ooo_latest;                // the newest arrival's first byte: its block is reported first (RFC 2018, 4)
+    std::array<wire::SackBlock, 4> sack_blocks{};  // to be reported, the one that changed last first (RFC 2018, 4)
+    std::uint8_t sack_block_count = 0;
     wire::SackBlock dsack{};
     bool has_dsack = false;
     bool fin_received = false;     // rcv_nxt is behind the peer's FIN
     bool fin_queued = false;       // our FIN is in the send queue
     bool rcv_shut = false;         // the program reads no more
     bool sent_reset = false;
-    std::uint8_t quick_acks = 0;
+    std::uint8_t quick_acks = 0;   // so many are not delayed
+    Duration ack_timeout = std::chrono::milliseconds(40);  // Linux's ATO: how long an ACK waits for data to ride on
+    Time last_data_at{};           // when data last came in order
     Time ts_recent_at{};
     Seq rcv_up_copied;             // receive auto-tuning: rcv_nxt at the start of the measurement
     Time tune_at{};

@@ -34,11 +34,15 @@ bool Tcp::ecn_asks(const Connection& c) const noexcept {
 void Tcp::ecn_receive(Connection& c, const Segment& seg) noexcept {
     if (seg.has(flag::cwr)) {
         c.ecn_echo = false;
+        c.ack_now = c.ack_now || seg.len != 0;
     }
     if ((seg.tos & ecn_mask) == ce && seg.len != 0) {
         context_.counters.count(Event::tcp_ecn_marks);
-        c.ecn_echo = true;
-        c.ack_now = true;
+        if (!c.ecn_echo) {
+            c.ecn_echo = true;
+            c.ack_now = true;
+            enter_quick_ack(c, 2);
+        }
     }
 }
 
@@ -51,7 +55,6 @@ void Tcp::ecn_reduce(Connection& c) noexcept {
     begin_reduction(c);
     c.may_undo = false;
     c.recovery = Recovery::cwr;
-    c.ecn_tell_cwr = true;
 }
 
 // The TOS bits of a segment with new data, and the flag that says the window was reduced.

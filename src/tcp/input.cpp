@@ -260,8 +260,7 @@ bool Tcp::check_timestamps(Connection& c, const Segment& seg, Time now) noexcept
         return true;
     }
     context_.counters.count(DropReason::tcp_paws);
-    c.ack_now = true;
-    output(c, now);
+    answer_unacceptable(c, seg, now);
     return false;
 }
 
@@ -285,24 +284,25 @@ bool Tcp::check_sequence(Connection& c, const Segment& seg, Time now) noexcept {
     }
     const bool is_old = seg.end() <= c.rcv_nxt;
     context_.counters.count(is_old ? DropReason::tcp_duplicate : DropReason::tcp_out_of_window);
-    if (seg.len != 0 && is_old) {
-        note_duplicate(c, seg);
-    }
-    // A retransmission or a keep-alive may carry a good ACK: read it, then answer.
-    if (seg.has(flag::ack) && !check_ack(c, seg, now)) {
-        return false;
-    }
-    if (c.state != State::closed) {
-        c.ack_now = true;
-        output(c, now);
-    }
+    answer_unacceptable(c, seg, now);
     return false;
 }
 
-// The next ACK says which data came twice (RFC 2883).
-void Tcp::note_duplicate(Connection& c, const Segment& seg) noexcept {
-    c.dsack = {seg.seq, earlier(seg.seq + seg.len, c.rcv_nxt)};
-    c.has_dsack = c.has_sack;
+// With an ACK and nothing more. Linux: without data it may be one of a storm of ACKs, which ends here.
+void Tcp::answer_unacceptable(Connection& c, const Segment& seg, Time now) noexcept {
+    if (seg.end() == seg.seq) {
+        if (c.challenge_at != Time{} && now - c.challenge_at < std::chrono::milliseconds(context_.tunables.tcp_invalid_ratelimit)) {
+            return;
+        }
+        c.challenge_at = now;
+    } else if (seg.seq < c.rcv_nxt) {
+        enter_quick_ack(c, quick_acks_max);
+        if (seg.len != 0) {
+            note_duplicate(c, seg.seq, earlier(seg.seq + seg.len, c.rcv_nxt));
+        }
+    }
+    c.ack_now = true;
+    output(c, now);
 }
 
 // RFC 5961, 3: only a RST exactly at rcv_nxt counts; another one in the window is challenged.
@@ -362,9 +362,10 @@ bool Tcp::process_data(Connection& c, const Segment& seg, Packet* packet, Time n
         return true;
     }
     const bool may_receive = c.can_receive_data() && !c.fin_received;
-    if (seg.len != 0 && may_receive && c.owner == nullptr && !c.in_accept_queue && c.listener == nullptr && seg.end() > c.rcv_nxt) {
+    const bool is_closed = c.owner == nullptr ? !c.in_accept_queue && c.listener == nullptr : c.rcv_shut && c.state != State::established;
+    if (seg.len != 0 && may_receive && is_closed && seg.seq + seg.len > c.rcv_nxt) {
         drop(packet, DropReason::tcp_after_close);  // RFC 9293, 3.6.1: data that nobody will read
-        send_reset(c, now);
+        reset_unknown(seg, now);
         finish(c, 0);
         return false;
     }
@@ -377,9 +378,10 @@ bool Tcp::process_data(Connection& c, const Segment& seg, Packet* packet, Time n
     bool with_fin = seg.has(flag::fin);
     if (const auto reason = cut_to_window(c, seg, *packet, seq, with_fin)) {
         drop(packet, *reason);
+        enter_quick_ack(c, quick_acks_max);
         c.ack_now = true;
     } else if (seq != c.rcv_nxt) {
-        queue_out_of_order(c, packet, seq, packet->size(), with_fin);
+        queue_out_of_order(c, packet, seq, with_fin);
         c.ack_now = true;
     } else {
         take_in_order(c, packet, with_fin, now);
@@ -390,7 +392,7 @@ bool Tcp::process_data(Connection& c, const Segment& seg, Packet* packet, Time n
 // Leaves in the packet what is new and within the window, and says where that starts. A reason: nothing is left.
 std::optional<DropReason> Tcp::cut_to_window(Connection& c, const Segment& seg, Packet& packet, Seq& seq, bool& with_fin) noexcept {
     if (seq < c.rcv_nxt) {
-        note_duplicate(c, seg);
+        note_duplicate(c, seq, earlier(seq + seg.len, c.rcv_nxt));
         const std::uint32_t old = std::min(c.rcv_nxt - seq, packet.size());
         packet.skip_front(old);
         seq += old;
@@ -420,6 +422,7 @@ void Tcp::take_in_order(Connection& c, Packet* packet, bool with_fin, Time now) 
         process_fin(c, now);
     } else if (!c.ooo_queue.is_empty()) {
         take_contiguous(c, now);
+        c.last_data_at = now;
         c.ack_now = true;  // RFC 5681, 4.2
     } else {
         acknowledge_later(c, now);
@@ -431,8 +434,8 @@ void Tcp::process_fin(Connection& c, Time now) noexcept {
     c.rcv_nxt += 1;
     c.fin_received = true;
     c.ack_now = true;
-    c.ooo_queue.clear();
-    c.ooo_bytes = c.ooo_packets = 0;
+    c.has_dsack = false;
+    clear_out_of_order(c);
     switch (c.state) {
         case State::syn_received:
         case State::established:

@@ -1,5 +1,6 @@
 // What is sent and when: new data within the windows (RFC 9293, 3.8.6; Nagle, RFC 1122 4.2.3.4), ACKs, SYN, RST; and how a segment is made.
 #include <algorithm>
+#include <utility>
 
 #include "ip/checksum.hpp"
 #include "pmd/port_inline.hpp"
@@ -14,15 +15,29 @@ void Tcp::output(Connection& c, Time now, Flush flush) noexcept {
     if (!c.is_synchronized()) {
         return;
     }
-    if (c.lost_out > 0 && c.lost_out != c.retrans_out) {
+    if (c.lost_out > c.retrans_out && c.frto != FRto::sending_new) {
         retransmit_lost(c, now);
     }
     if (c.send_head != nullptr) {
         send_new(c, now, flush);
     }
+    if (c.frto == FRto::sending_new) [[unlikely]] {
+        finish_frto_step(c, now);
+    }
     if (c.ack_now) {
         send_ack(c, now);
     }
+}
+
+// For once with another answer to whether partial segments wait.
+void Tcp::output_corked(Connection& c, bool cork, Time now, Flush flush) noexcept {
+    const bool before = std::exchange(c.options.cork, cork);
+    output(c, now, flush);
+    c.options.cork = before;
+}
+
+void Tcp::push(Connection& c, Time now) noexcept {
+    output_corked(c, c.options.cork && !c.options.nodelay, now, Flush::later);
 }
 
 // Nagle's question: full, or last before a FIN, or nothing under way, or told not to wait.
@@ -30,7 +45,8 @@ bool Tcp::may_send_now(const Connection& c, const Packet& packet) const noexcept
     if (payload_size(packet) >= c.mss || packet.meta().next != nullptr || (packet.meta().flags & segment_flag::fin) != 0) {
         return true;
     }
-    return !c.options.cork && (c.options.nodelay || c.outstanding() == 0);
+    const bool small_under_way = c.snd_sml > c.snd_una && c.snd_sml <= c.snd_nxt;  // Minshall: full segments hold nothing back
+    return !c.options.cork && (c.options.nodelay || !small_under_way);
 }
 
 void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
@@ -43,6 +59,7 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
     bool has_sent = false, hit_cwnd = false;
     while (Packet* packet = c.send_head) {
         if (!may_send_now(c, *packet)) {
+            hold_back(c, now);
             break;
         }
         if (payload_size(*packet) > c.mss && split(c, *packet, c.mss) == nullptr) {
@@ -58,7 +75,7 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
             const std::uint32_t usable = edge > c.snd_nxt ? edge - c.snd_nxt : 0;
             const bool worth_it = usable != 0 && usable >= std::min<std::uint32_t>(c.mss, c.max_snd_wnd / 2);
             if (!worth_it || split(c, *packet, usable) == nullptr) {
-                hold_for_window(c, now);
+                hold_back(c, now);
                 break;
             }
         }
@@ -79,18 +96,31 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
         if (c.send_head == nullptr && c.pipe() < c.cwnd) {
             rate_on_app_limited(c);
         }
-        c.cwnd_limited = hit_cwnd || (c.cwnd < c.ssthresh && c.outstanding() * 2 > c.cwnd) || c.outstanding() + c.mss > c.cwnd;
+        note_window_use(c, hit_cwnd || c.pipe() + c.mss > c.cwnd);
         if (c.retransmit_kind != RetransmitKind::rto || c.retransmit_at == never) {
-            set_retransmit(c, now);
+            set_retransmit(c, now, Time(Duration(c.snd_queue.front()->meta().stamp_ns)));
         }
     } else if (hit_cwnd) {
         c.cwnd_limited = true;
     }
 }
 
+// How much of the window this flight has used: the most, or all (RFC 7661's idea, as Linux).
+void Tcp::note_window_use(Connection& c, bool is_limited) noexcept {
+    const std::uint32_t out = c.outstanding();
+    if (is_limited || c.snd_una >= c.flight_end || (!c.cwnd_limited && out > c.flight_size)) {
+        c.cwnd_limited = is_limited;
+        c.flight_size = out;
+        c.flight_end = c.snd_nxt;
+    }
+}
+
 // A new segment is on its way: it is no longer the first unsent.
 void Tcp::note_sent(Connection& c, Packet& packet, Time) noexcept {
     c.snd_nxt = end_of(packet);
+    if (payload_size(packet) < c.mss) {
+        c.snd_sml = c.snd_nxt;
+    }
     c.last_sent = &packet;
     c.send_head = packet.meta().next;
     if (c.recovery == Recovery::recovery || c.recovery == Recovery::cwr) {
@@ -98,9 +128,9 @@ void Tcp::note_sent(Connection& c, Packet& packet, Time) noexcept {
     }
 }
 
-// The window is closed, or too small to be worth a segment: ask now and then (RFC 9293, 3.8.6.1).
-void Tcp::hold_for_window(Connection& c, Time now) noexcept {
-    if (c.outstanding() == 0 && c.retransmit_kind != RetransmitKind::persist) {
+// The window is closed or too small to be worth a segment, or the program wants to write more first: not for ever (RFC 9293, 3.8.6.1).
+void Tcp::hold_back(Connection& c, Time now) noexcept {
+    if (c.outstanding() == 0 && c.retransmit_kind != RetransmitKind::persist && c.is_synchronized()) {
         c.retransmit_kind = RetransmitKind::persist;
         c.backoff = 0;
         c.first_unanswered = now;
@@ -132,7 +162,7 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
     if ((meta.flags & segment_flag::fin) != 0) {
         flags = static_cast<std::uint8_t>(flags | flag::fin | (out->size() != 0 ? flag::psh : 0));
     }
-    if ((meta.flags & segment_flag::psh) != 0 || (meta.next == nullptr && out->size() != 0)) {
+    if ((meta.flags & segment_flag::psh) != 0) {
         flags |= flag::psh;
     }
     const std::uint32_t size = out->size();
@@ -141,6 +171,7 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
     if (meta.transmits != 0) {
         meta.flags |= segment_flag::retransmitted;
         ++c.retransmits;
+        c.retrans_at = std::min(c.retrans_at, now);
         context_.counters.count(Event::tcp_retransmits);
     } else {
         c.bytes_sent += size;
@@ -199,10 +230,14 @@ void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flag
         header.put(0);
     }
     finish_checksum(packet, c.path, sum, written);
-    if (payload != 0 && c.last_ack_sent != c.rcv_nxt) {
-        c.quick_acks = 0;  // the program answers: its data will carry the ACKs
+    if (payload != 0 && now - c.last_data_at < c.ack_timeout) {
+        c.options.quickack = false;  // the program answers: its data will carry the ACKs
+    }
+    if (c.last_ack_sent != c.rcv_nxt && c.quick_acks != 0) {
+        --c.quick_acks;
     }
     c.last_ack_sent = c.rcv_nxt;
+    c.unacked_segments = 0;
     c.ack_now = c.ack_now && is_left_out;  // then an ACK of its own tells what there was no room for (RFC 2018, 4)
     c.delack_at = never;
 }

@@ -1,13 +1,18 @@
 // Received data on their way to the program: the queue in order, reassembly, and what we tell the peer about both: window, ACK, SACK.
 #include <algorithm>
+#include <array>
 
 #include "pmd/port_inline.hpp"
 #include "tcp/tcp.hpp"
 
 namespace shunt::tcp {
+
+using wire::SackBlock;
+
 namespace {
 
-constexpr Duration delayed_ack_time = std::chrono::milliseconds(40);  // Linux: TCP_DELACK_MIN
+constexpr Duration delayed_ack_time = std::chrono::milliseconds(40);      // Linux: TCP_DELACK_MIN
+constexpr Duration delayed_ack_time_max = std::chrono::milliseconds(200);  // Linux: TCP_DELACK_MAX
 constexpr std::uint32_t collapse_from_packets = 16;                   // a shorter queue keeps its packets as they came
 constexpr std::uint32_t collapse_bytes_max = 512;
 
@@ -20,6 +25,19 @@ bool try_collapse(Packet& into, Packet& packet) noexcept {
     packet.copy_out(0, into.append(size), size);
     packet.free();
     return true;
+}
+
+// Sequence numbers that a packet out of order takes.
+std::uint32_t queued_size(const Packet& packet) noexcept {
+    return packet.size() + ((packet.meta().flags & segment_flag::fin) != 0 ? 1 : 0);
+}
+
+Packet* next_of(const PacketQueue& queue, const Packet* before) noexcept {
+    return before != nullptr ? before->meta().next : queue.front();
+}
+
+bool touches(const SackBlock& a, const SackBlock& b) noexcept {
+    return a.left <= b.right && b.left <= a.right;
 }
 
 }  // namespace
@@ -44,14 +62,41 @@ void Tcp::deliver(Connection& c, Packet* packet, Time now) noexcept {
     ++c.rcv_packets;
 }
 
-// Keeps the queue sorted and free of overlap. A FIN is remembered as a flag on its packet.
-void Tcp::queue_out_of_order(Connection& c, Packet* packet, Seq seq, std::uint32_t len, bool fin) noexcept {
+// Every packet of the pool could end here: a connection has its receive buffer, all together a quarter of the packets.
+std::optional<DropReason> Tcp::refuse_out_of_order(const Connection& c, std::uint32_t len) const noexcept {
+    if (c.ooo_bytes + len > c.rcvbuf || c.ooo_packets >= c.rcvbuf / 256) {
+        return DropReason::tcp_queue_full;
+    }
+    if (memory_pressure_ || ooo_packets_ >= context_.ipv4.packet_source()->pool_size() / 4) {
+        return DropReason::tcp_out_of_order_full;
+    }
+    return std::nullopt;
+}
+
+// Takes the packet behind `before` (the first when null) off the queue.
+Packet* Tcp::remove_out_of_order(Connection& c, Packet* before) noexcept {
+    Packet* packet = c.ooo_queue.remove_after(before);
+    c.ooo_bytes -= packet->size();
+    --c.ooo_packets;
+    --ooo_packets_;
+    return packet;
+}
+
+void Tcp::clear_out_of_order(Connection& c) noexcept {
+    while (!c.ooo_queue.is_empty()) {
+        remove_out_of_order(c, nullptr)->free();
+    }
+    c.sack_block_count = 0;
+}
+
+// Keeps the queue sorted and free of overlap. A FIN is a flag on its packet, and takes a sequence number.
+void Tcp::queue_out_of_order(Connection& c, Packet* packet, Seq seq, bool fin) noexcept {
     context_.counters.count(Event::tcp_out_of_order);
-    c.ooo_latest = seq;
-    if (len == 0 || c.ooo_bytes + len > c.rcvbuf || c.ooo_packets >= c.rcvbuf / 256 || memory_pressure_) {
-        drop(packet, DropReason::tcp_queue_full);  // a lone FIN is not kept either: the peer sends it again
+    if (const auto reason = refuse_out_of_order(c, packet->size())) {
+        drop(packet, *reason);
         return;
     }
+    packet->meta().flags = fin ? segment_flag::fin : 0;
     Packet* before = nullptr;
     if (Packet* last = c.ooo_queue.back(); last != nullptr && Seq(last->meta().seq) < seq) {
         before = last;
@@ -60,66 +105,73 @@ void Tcp::queue_out_of_order(Connection& c, Packet* packet, Seq seq, std::uint32
             before = at;
         }
     }
-    Seq end = seq + len;
+    Seq end = seq + queued_size(*packet);
+    const SackBlock arrived{seq, end};
     if (before != nullptr) {
-        const Seq before_end = Seq(before->meta().seq) + before->size();
+        const Seq before_end = Seq(before->meta().seq) + queued_size(*before);
         if (before_end >= end) {
-            c.dsack = {seq, end};
-            c.has_dsack = c.has_sack;
+            note_duplicate(c, seq, end);
+            note_sack_block(c, arrived);
             drop(packet, DropReason::tcp_duplicate);
             return;
         }
         if (before_end > seq) {
+            note_duplicate(c, seq, before_end);
             packet->skip_front(before_end - seq);
             seq = before_end;
         }
     }
-    for (Packet* after = before != nullptr ? before->meta().next : c.ooo_queue.front(); after != nullptr;) {
+    for (Packet* after = next_of(c.ooo_queue, before); after != nullptr; after = next_of(c.ooo_queue, before)) {
         const Seq after_seq = Seq(after->meta().seq);
+        const Seq after_end = after_seq + queued_size(*after);
         if (after_seq >= end) {
             break;
         }
-        if (after_seq + after->size() > end) {
-            packet->trim_back(end - after_seq);
-            end = after_seq;
+        note_duplicate(c, after_seq, earlier(after_end, end));
+        if (after_end > end) {
+            packet->trim_back(std::min(end - after_seq, packet->size()));
+            packet->meta().flags = 0;
             break;
         }
-        Packet* covered = c.ooo_queue.remove_after(before);
-        c.ooo_bytes -= covered->size();
-        --c.ooo_packets;
-        after = before != nullptr ? before->meta().next : c.ooo_queue.front();
-        covered->free();
+        remove_out_of_order(c, before)->free();
     }
     packet->meta().seq = seq.raw();
-    packet->meta().flags = fin ? segment_flag::fin : 0;
     c.ooo_bytes += packet->size();
     ++c.ooo_packets;
+    ++ooo_packets_;
     c.ooo_queue.insert_after(before, packet);
+    note_sack_block(c, arrived);
 }
 
 void Tcp::take_contiguous(Connection& c, Time now) noexcept {
     while (Packet* packet = c.ooo_queue.front()) {
         const Seq seq(packet->meta().seq);
         if (seq > c.rcv_nxt) {
-            return;
+            break;
         }
-        c.ooo_queue.pop_front();
+        if (seq < c.rcv_nxt) {
+            note_duplicate(c, seq, earlier(seq + queued_size(*packet), c.rcv_nxt));
+        }
+        remove_out_of_order(c, nullptr);
         const std::uint32_t size = packet->size();
-        c.ooo_bytes -= size;
-        --c.ooo_packets;
         const bool fin = (packet->meta().flags & segment_flag::fin) != 0;
         const std::uint32_t old = c.rcv_nxt - seq;
-        if (old >= size) {
-            drop(packet, DropReason::tcp_duplicate);
-        } else {
+        if (old < size) {
             packet->skip_front(old);
             deliver(c, packet, now);
+        } else if (old == size && fin) {
+            packet->free();
+        } else {
+            drop(packet, DropReason::tcp_duplicate);
         }
         if (fin) {
             process_fin(c, now);
             return;
         }
     }
+    const auto is_delivered = [&c](const SackBlock& block) { return block.left <= c.rcv_nxt; };
+    const auto end = std::remove_if(c.sack_blocks.begin(), c.sack_blocks.begin() + c.sack_block_count, is_delivered);
+    c.sack_block_count = static_cast<std::uint8_t>(end - c.sack_blocks.begin());
 }
 
 // The window to advertise now, in bytes. Never takes back what was promised; avoids silly windows (RFC 9293, 3.8.6.2.2).
@@ -138,24 +190,68 @@ std::uint32_t Tcp::receive_window(Connection& c) noexcept {
     return field;
 }
 
-// RFC 9293, 3.8.6.3 and Linux's quick ACKs: at the start, and every second full segment, at once; else a little later, hoping for data to ride on.
+// RFC 9293, 3.8.6.3 and Linux's quick ACKs: at the start, after a pause or a loss, and every second full segment, at once; else a little later, hoping for
+// data to ride on. A program that answers ends the quick ones (write_header).
 void Tcp::acknowledge_later(Connection& c, Time now) noexcept {
+    const Duration gap = now - c.last_data_at;
+    c.last_data_at = now;
+    if (gap > delayed_ack_time / 2 || c.ack_timeout != delayed_ack_time) [[unlikely]] {
+        adapt_ack_timeout(c, gap);
+    }
     const std::uint32_t unacknowledged = c.rcv_nxt - c.last_ack_sent;
-    if (unacknowledged > c.rcv_mss || c.options.quickack || c.quick_acks != 0) {
-        if (c.quick_acks != 0) {
-            --c.quick_acks;
-        }
+    if (unacknowledged > c.rcv_mss || (c.quick_acks != 0 && c.options.quickack)) {
         c.ack_now = true;
         return;
     }
+    if (unacknowledged < c.rcv_mss) {
+        ++c.unacked_segments;
+    }
     if (c.delack_at == never) {
-        c.delack_at = now + delayed_ack_time;
+        const Duration longest = std::min<Duration>(std::max<Duration>(c.srtt, delayed_ack_time), delayed_ack_time_max);
+        c.delack_at = now + std::min(c.ack_timeout, longest);
         arm(c, c.delack_at);
     }
 }
 
+// The time that ACKs wait follows the time between segments.
+void Tcp::adapt_ack_timeout(Connection& c, Duration gap) noexcept {
+    if (gap <= delayed_ack_time / 2) {
+        c.ack_timeout = c.ack_timeout / 2 + delayed_ack_time / 2;
+    } else if (gap < c.ack_timeout) {
+        c.ack_timeout = std::min(c.ack_timeout / 2 + gap, std::max<Duration>(c.rto, delayed_ack_time));
+    } else if (gap > c.rto) {
+        c.quick_acks = quick_acks_max;  // the peer starts anew, with a small window
+    }
+}
+
+// The peer needs to hear soon: it has sent something twice, or a router has marked it.
+void Tcp::enter_quick_ack(Connection& c, std::uint8_t count) noexcept {
+    c.quick_acks = std::max(c.quick_acks, count);
+    c.options.quickack = true;
+    c.ack_timeout = delayed_ack_time;
+}
+
+// Nobody has answered in time. A conversation has ended with that; else waiting longer may help.
+void Tcp::on_delayed_ack_timer(Connection& c, Time now) noexcept {
+    c.delack_at = never;
+    if (c.options.quickack) {
+        c.ack_timeout = std::min(c.ack_timeout * 2, std::max<Duration>(c.rto, delayed_ack_time));
+    } else {
+        c.options.quickack = true;
+        c.ack_timeout = delayed_ack_time;
+    }
+    c.ack_now = true;
+    output(c, now);
+}
+
 void Tcp::update_window_after_read(Connection& c, std::uint32_t copied, Time now) noexcept {
     if (!c.can_receive_data() || c.fin_received) {
+        return;
+    }
+    // Linux: small segments that are read to the end are acknowledged, since the peer's Nagle may wait for that; the first one of a conversation is not.
+    if (c.unacked_segments > (c.options.quickack ? 0 : 1) && c.rcv_queued == 0) {
+        send_ack(c, now);
+        context_.ipv4.flush(now);
         return;
     }
     // Auto-tuning: a program that reads more than half a buffer a round trip gets a larger one.
@@ -170,41 +266,52 @@ void Tcp::update_window_after_read(Connection& c, std::uint32_t copied, Time now
         c.tune_at = now;
     }
     const std::uint32_t promised = c.rcv_adv > c.rcv_nxt ? c.rcv_adv - c.rcv_nxt : 0;
-    const std::uint32_t free = c.rcvbuf > c.rcv_queued ? c.rcvbuf - c.rcv_queued : 0;
-    if (2 * promised <= c.rcvbuf && free >= 2 * promised && free >= std::min<std::uint32_t>(c.rcv_mss, c.rcvbuf / 2)) {
+    const std::uint32_t whole = std::min(c.rcvbuf, 65535U << c.rcv_wscale);
+    const std::uint32_t free = std::min(c.rcvbuf > c.rcv_queued ? c.rcvbuf - c.rcv_queued : 0, whole);
+    if (2 * promised <= whole && free >= 2 * promised && free >= std::min<std::uint32_t>(c.rcv_mss, c.rcvbuf / 2)) {
         send_ack(c, now);
         context_.ipv4.flush(now);
     }
 }
 
+// The next ACK says which data came twice (RFC 2883).
+void Tcp::note_duplicate(Connection& c, Seq left, Seq right) noexcept {
+    if (!c.has_sack || context_.tunables.tcp_dsack == 0) {
+        return;
+    }
+    if (!c.has_dsack) {
+        c.dsack = {left, right};
+        c.has_dsack = true;
+    } else if (touches(c.dsack, {left, right})) {
+        c.dsack = {earlier(c.dsack.left, left), later(c.dsack.right, right)};
+    }
+}
+
+// What has arrived out of order is reported before what changed earlier; a block that it touches becomes one with it.
+void Tcp::note_sack_block(Connection& c, SackBlock block) noexcept {
+    std::uint8_t kept = 0;
+    std::array<SackBlock, 4> others;
+    for (std::uint8_t i = 0; i < c.sack_block_count; ++i) {
+        const SackBlock& old = c.sack_blocks[i];
+        if (touches(old, block)) {
+            block = {earlier(old.left, block.left), later(old.right, block.right)};
+        } else {
+            others[kept++] = old;
+        }
+    }
+    kept = std::min<std::uint8_t>(kept, static_cast<std::uint8_t>(others.size() - 1));
+    c.sack_blocks[0] = block;
+    std::copy_n(others.begin(), kept, c.sack_blocks.begin() + 1);
+    c.sack_block_count = static_cast<std::uint8_t>(kept + 1);
+}
+
 // RFC 2018, 4: the block with the newest arrival first; RFC 2883: a duplicate before all.
 void Tcp::collect_sack_blocks(const Connection& c, wire::TcpOptions& options) const noexcept {
-    const auto add = [&options](Seq left, Seq right) {
-        if (options.sack_count < options.sack.size()) {
-            options.sack[options.sack_count++] = {left, right};
-        }
-    };
     if (c.has_dsack) {
-        add(c.dsack.left, c.dsack.right);
+        options.sack[options.sack_count++] = c.dsack;
     }
-    struct Block {
-        Seq left, right;
-    };
-    std::array<Block, 4> blocks;
-    unsigned count = 0;
-    for (Packet* packet = c.ooo_queue.front(); packet != nullptr;) {
-        Block block{Seq(packet->meta().seq), Seq(packet->meta().seq) + packet->size()};
-        for (packet = packet->meta().next; packet != nullptr && Seq(packet->meta().seq) == block.right; packet = packet->meta().next) {
-            block.right += packet->size();
-        }
-        if (block.left <= c.ooo_latest && c.ooo_latest < block.right) {
-            add(block.left, block.right);
-        } else if (count < blocks.size()) {
-            blocks[count++] = block;
-        }
-    }
-    for (unsigned i = 0; i < count; ++i) {
-        add(blocks[i].left, blocks[i].right);
+    for (std::uint8_t i = 0; i < c.sack_block_count && options.sack_count < options.sack.size(); ++i) {
+        options.sack[options.sack_count++] = c.sack_blocks[i];
     }
 }
 

@@ -105,8 +105,8 @@ Connection* Tcp::create(Time now) noexcept {
 void Tcp::drop_buffers(Connection& c) noexcept {
     c.rcv_queue.clear();
     c.snd_queue.clear();
-    c.ooo_queue.clear();
-    c.rcv_queued = c.rcv_packets = c.ooo_bytes = c.ooo_packets = 0;
+    clear_out_of_order(c);
+    c.rcv_queued = c.rcv_packets = 0;
     c.send_head = c.last_sent = nullptr;
     c.sacked_out = c.lost_out = c.retrans_out = 0;
     c.write_seq = c.snd_nxt;
@@ -136,8 +136,7 @@ void Tcp::finish(Connection& c, int error) noexcept {
     leave_time_wait_list(c);
     erase(c);
     c.snd_queue.clear();
-    c.ooo_queue.clear();
-    c.ooo_bytes = c.ooo_packets = 0;
+    clear_out_of_order(c);
     c.send_head = c.last_sent = nullptr;
     c.sacked_out = c.lost_out = c.retrans_out = 0;
     c.write_seq = c.snd_nxt = c.snd_una;

@@ -66,8 +66,8 @@ public:
     // A packet to fill with at most mss bytes; null without memory. The caller owns it until send_packet, which takes it.
     Packet* claim(Connection& c) noexcept;
     void send_packet(Connection& c, Packet* packet, bool more, Time now) noexcept;
-    // Sends held-back data (TCP_NODELAY set, TCP_CORK cleared).
-    void push(Connection& c, Time now) noexcept { output(c, now); }
+    // Sends held-back data (TCP_NODELAY set, TCP_CORK cleared). As on Linux, TCP_NODELAY goes before TCP_CORK for what is there.
+    void push(Connection& c, Time now) noexcept;
     // Copies received bytes, or skips them when `to` is null; `peek` leaves them.
     std::uint32_t receive(Connection& c, std::byte* to, std::uint32_t size, bool peek, std::uint32_t peek_offset, Time now) noexcept;
     // The first received packet, now the caller's (data() is payload); null: none.
@@ -86,6 +86,7 @@ public:
     std::uint32_t connections_used() const noexcept { return connections_.used(); }
     std::uint32_t listeners_used() const noexcept { return listeners_.used(); }
     std::uint32_t time_wait_count() const noexcept { return time_wait_count_; }
+    std::uint32_t out_of_order_packets() const noexcept { return ooo_packets_; }  // of all connections
     // Frees the packets of all connections that are in the table or in an accept queue; for the stack's end.
     void free_packets() noexcept;
     std::uint32_t orphans_with_data() const noexcept;  // released, but not all they wrote is acknowledged
@@ -135,7 +136,7 @@ private:
     void in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     bool check_timestamps(Connection& c, const Segment& seg, Time now) noexcept;
     bool check_sequence(Connection& c, const Segment& seg, Time now) noexcept;
-    void note_duplicate(Connection& c, const Segment& seg) noexcept;
+    void answer_unacceptable(Connection& c, const Segment& seg, Time now) noexcept;
     void check_reset(Connection& c, const Segment& seg, Time now) noexcept;
     bool check_ack(Connection& c, const Segment& seg, Time now) noexcept;
     bool process_data(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
@@ -158,19 +159,45 @@ private:
 
     // receive.cpp
     void deliver(Connection& c, Packet* packet, Time now) noexcept;
-    void queue_out_of_order(Connection& c, Packet* packet, Seq seq, std::uint32_t len, bool fin) noexcept;
+    std::optional<DropReason> refuse_out_of_order(const Connection& c, std::uint32_t len) const noexcept;
+    void queue_out_of_order(Connection& c, Packet* packet, Seq seq, bool fin) noexcept;
+    Packet* remove_out_of_order(Connection& c, Packet* before) noexcept;
+    void clear_out_of_order(Connection& c) noexcept;
     void take_contiguous(Connection& c, Time now) noexcept;
     std::uint32_t receive_window(Connection& c) noexcept;
     void acknowledge_later(Connection& c, Time now) noexcept;
+    static constexpr std::uint8_t quick_acks_max = 16;
+    static void adapt_ack_timeout(Connection& c, Duration gap) noexcept;
+    static void enter_quick_ack(Connection& c, std::uint8_t count) noexcept;
+    void on_delayed_ack_timer(Connection& c, Time now) noexcept;
     void update_window_after_read(Connection& c, std::uint32_t copied, Time now) noexcept;
+    void note_duplicate(Connection& c, Seq left, Seq right) noexcept;
+    static void note_sack_block(Connection& c, wire::SackBlock block) noexcept;
     void collect_sack_blocks(const Connection& c, wire::TcpOptions& options) const noexcept;
 
     // acknowledge.cpp
+    // What one ACK has told.
+    struct AckNews {
+        std::uint32_t acked = 0;      // bytes; SND.UNA moved
+        std::uint32_t sacked = 0;     // newly
+        std::uint32_t delivered = 0;  // either, each byte once
+        Seq high_sacked;              // before this ACK
+        Duration rtt{-1};             // of a segment that was sent once; negative: none arrived
+        bool is_ambiguous = false;    // something that was sent twice is acknowledged, too (Karn)
+        bool is_duplicate = false;    // RFC 5681, 2
+        bool has_dsack = false;       // something came twice
+        bool dsack_of_probe = false;
+        bool saw_original = false;    // what was sent once, before RECOVER, has arrived: after a time-out a sign that it was needless
+    };
     void acknowledge(Connection& c, const Segment& seg, Time now) noexcept;
     bool try_acknowledge_all(Connection& c, const Segment& seg, Time now) noexcept;
-    std::uint32_t remove_acknowledged(Connection& c, Seq ack, const Segment& seg, Time now) noexcept;
-    std::uint32_t mark_sacked(Connection& c, const Segment& seg, Time now) noexcept;
+    void measure(Connection& c, const Segment& seg, const AckNews& news, Time now) noexcept;
+    std::uint32_t remove_acknowledged(Connection& c, Seq ack, AckNews& news, Time now) noexcept;
+    void note_arrived(Connection& c, const Packet& packet, AckNews& news, Time now) noexcept;
+    bool note_dsack(Connection& c, const Segment& seg, AckNews& news) noexcept;
+    std::uint32_t mark_sacked(Connection& c, const Segment& seg, AckNews& news, Time now) noexcept;
     void sample_rtt(Connection& c, Duration rtt) noexcept;
+    void update_rto(Connection& c, Duration rtt) noexcept;
     void update_send_window(Connection& c, const Segment& seg, Time now) noexcept;
     void note_delivered(Connection& c, const Packet& packet, Time now) noexcept;
 
@@ -183,27 +210,40 @@ private:
     static std::uint8_t ecn_mark(Connection& c, std::uint8_t& flags) noexcept;
 
     // recovery.cpp
-    void begin_reduction(Connection& c) noexcept;
-    void detect_losses(Connection& c, Time now) noexcept;
-    void mark_lost(Connection& c, Packet& packet) noexcept;
-    void enter_recovery(Connection& c, Time now) noexcept;
-    void leave_recovery(Connection& c) noexcept;
-    void after_ack(Connection& c, const Segment& seg, std::uint32_t acked, std::uint32_t delivered, bool is_duplicate, Time now) noexcept;
-    void after_ack_recovering(Connection& c, std::uint32_t acked, std::uint32_t delivered, Time now) noexcept;
-    void reduce_proportionally(Connection& c, std::uint32_t delivered) noexcept;
+    // What a look for losses has found.
+    struct Losses {
+        bool are_new = false;
+        bool of_retransmission = false;
+    };
+    void after_ack(Connection& c, const Segment& seg, AckNews& news, Time now) noexcept;
+    void in_loss(Connection& c, const Segment& seg, const AckNews& news) noexcept;
+    Losses identify_losses(Connection& c, const AckNews& news, Time now) noexcept;
+    bool detect_losses(Connection& c, Time now) noexcept;
+    static void mark_lost(Connection& c, Packet& packet) noexcept;
+    void on_reorder_timer(Connection& c, Time now) noexcept;
     Duration reorder_window(const Connection& c) const noexcept;
-    bool try_undo(Connection& c, const Segment& seg) noexcept;
-    void on_tail_loss_ack(Connection& c, const Segment& seg, bool has_news) noexcept;
+    void widen_reorder_window(Connection& c) noexcept;
+    void begin_reduction(Connection& c) noexcept;
+    void enter_recovery(Connection& c) noexcept;
+    void leave_recovery(Connection& c, const Segment& seg) noexcept;
+    static void reduce_proportionally(Connection& c, const AckNews& news, bool has_new_losses) noexcept;
+    bool is_needless(const Connection& c, const Segment& seg) const noexcept;
+    void undo(Connection& c) noexcept;
+    void on_tail_loss_ack(Connection& c, const Segment& seg, const AckNews& news) noexcept;
     void on_retransmission_timeout(Connection& c, Time now) noexcept;
+    void mark_lost_after_timeout(Connection& c, Time now) noexcept;
     void send_tail_loss_probe(Connection& c, Time now) noexcept;
     void retransmit_lost(Connection& c, Time now) noexcept;
+    void finish_frto_step(Connection& c, Time now) noexcept;
 
     // output.cpp
     // Whether what is sent goes to the port before the books are brought up to date (a program waits), or with the rest of the poll's.
     enum class Flush : std::uint8_t { later, at_once };
     void output(Connection& c, Time now, Flush flush = Flush::later) noexcept;
+    void output_corked(Connection& c, bool cork, Time now, Flush flush) noexcept;
     bool may_send_now(const Connection& c, const Packet& packet) const noexcept;
-    void hold_for_window(Connection& c, Time now) noexcept;
+    void hold_back(Connection& c, Time now) noexcept;
+    static void note_window_use(Connection& c, bool is_limited) noexcept;
     void note_sent(Connection& c, Packet& packet, Time now) noexcept;
     void send_new(Connection& c, Time now, Flush flush) noexcept;
     void transmit(Connection& c, Packet& packet, Time now) noexcept;
@@ -226,12 +266,15 @@ private:
     // timers.cpp
     void arm(Connection& c) noexcept;
     void arm(Connection& c, Time at) noexcept;
-    void set_retransmit(Connection& c, Time now) noexcept;
+    void set_retransmit(Connection& c, Time now, Time since) noexcept;
+    void set_retransmit(Connection& c, Time now) noexcept { set_retransmit(c, now, now); }
     void on_retransmit_timer(Connection& c, Time now) noexcept;
     bool on_keepalive_timer(Connection& c, Time now) noexcept;
     void on_persist(Connection& c, Time now) noexcept;
+    void hold_repair(Connection& c, Time now) noexcept;
     Duration probe_timeout(const Connection& c) const noexcept;
-    bool gives_up(Connection& c, Time now) const noexcept;
+    bool gives_up(const Connection& c, Time now) const noexcept;
+    bool syn_gives_up(const Connection& c, Time now) const noexcept;
     Duration keepalive_idle(const Connection& c) const noexcept;
     Duration keepalive_interval(const Connection& c) const noexcept;
 
@@ -245,6 +288,7 @@ private:
     Connection* time_wait_tail_ = nullptr;
     std::uint32_t time_wait_count_ = 0;
     std::uint32_t port_counter_ = 0;
+    std::uint32_t ooo_packets_ = 0;
     bool memory_pressure_ = false;
     RateSample sample_;  // of the ACK at hand
     Time challenge_second_{};

@@ -10,7 +10,9 @@ namespace shunt::tcp {
 namespace {
 
 constexpr Duration rto_max = std::chrono::seconds(120);           // Linux: TCP_RTO_MAX
-constexpr Duration probe_timeout_min = std::chrono::milliseconds(2);
+constexpr Duration timeout_min = std::chrono::milliseconds(2);           // Linux: TCP_TIMEOUT_MIN
+constexpr Duration rto_base = std::chrono::milliseconds(200);            // what tcp_retries2 is counted in, whatever the RTO is
+constexpr Duration delayed_ack_time_max = std::chrono::milliseconds(200);  // the peer's, at worst (RFC 8985, 7.2)
 
 Duration backed_off(Duration base, unsigned doublings) noexcept {
     doublings = std::min(doublings, 20U);
@@ -43,17 +45,11 @@ void Tcp::arm(Connection& c, Time at) noexcept {
 void Tcp::on_timer(Timer& timer, Time now) noexcept {
     auto& c = *static_cast<Connection*>(timer.owner);
     if (now >= c.delack_at) {
-        c.delack_at = never;
-        c.ack_now = true;
-        output(c, now);
+        on_delayed_ack_timer(c, now);
     }
     if (now >= c.reorder_at) {
         c.reorder_at = never;
-        detect_losses(c, now);
-        if (c.lost_out != 0 && c.recovery != Recovery::recovery && c.recovery != Recovery::loss) {
-            enter_recovery(c, now);
-        }
-        output(c, now);
+        on_reorder_timer(c, now);
     }
     if (c.is_paced_out && now >= c.pace_next) {
         c.is_paced_out = false;
@@ -75,13 +71,14 @@ void Tcp::on_timer(Timer& timer, Time now) noexcept {
 Duration Tcp::probe_timeout(const Connection& c) const noexcept {
     Duration timeout = c.srtt == Duration{} ? Duration(std::chrono::seconds(1)) : 2 * c.srtt;
     if (c.outstanding() <= c.mss) {
-        timeout += context_.rto_min;
+        return timeout + delayed_ack_time_max;
     }
-    return std::max(timeout, probe_timeout_min);
+    return timeout + timeout_min;
 }
 
-// RFC 6298, 5.1-5.3, or a tail loss probe before it.
-void Tcp::set_retransmit(Connection& c, Time now) noexcept {
+// RFC 6298, 5.1-5.3, or a tail loss probe before it. The time-out counts from `since`: now after an ACK of something new, else when the first
+// segment left.
+void Tcp::set_retransmit(Connection& c, Time now, Time since) noexcept {
     if (c.outstanding() == 0) {
         if (c.retransmit_kind != RetransmitKind::persist) {
             c.retransmit_kind = RetransmitKind::none;
@@ -89,15 +86,28 @@ void Tcp::set_retransmit(Connection& c, Time now) noexcept {
         }
         return;
     }
-    const Duration rto = c.backoff == 0 ? c.rto : backed_off(c.rto, c.backoff);
-    const bool may_probe = (c.recovery == Recovery::open || c.recovery == Recovery::cwr) && c.has_sack && !c.has_tlp && c.backoff == 0 && c.sacked_out == 0 && context_.tunables.tcp_early_retrans != 0;
-    const Duration probe = may_probe ? probe_timeout(c) : rto;
-    c.retransmit_kind = probe < rto ? RetransmitKind::tail_loss_probe : RetransmitKind::rto;
-    c.retransmit_at = now + std::min(probe, rto);
+    Time rto_at = std::max(since + (c.backoff == 0 ? c.rto : backed_off(c.rto, c.backoff)), now);
+    if (c.options.user_timeout_ms != 0) [[unlikely]] {
+        rto_at = std::max(std::min(rto_at, c.first_unanswered + std::chrono::milliseconds(c.options.user_timeout_ms)), now);  // to be punctual
+    }
+    const bool is_whole = (c.recovery == Recovery::open || c.recovery == Recovery::cwr) && c.sacked_out == 0;
+    const bool may_probe = is_whole && c.has_sack && !c.has_tlp && context_.tunables.tcp_early_retrans >= 3;
+    const Time probe_at = may_probe ? now + probe_timeout(c) : never;
+    c.retransmit_kind = may_probe ? RetransmitKind::tail_loss_probe : RetransmitKind::rto;  // instead of the time-out, if that comes first
+    c.retransmit_at = std::min(probe_at, rto_at);
     arm(c, c.retransmit_at);
 }
 
-bool Tcp::gives_up(Connection& c, Time now) const noexcept {
+// The peer has thrown away what it had SACKed, or will tell in a moment: Linux waits that long before it believes so.
+void Tcp::hold_repair(Connection& c, Time now) noexcept {
+    c.reorder_at = never;
+    c.retransmit_kind = RetransmitKind::rto;
+    c.retransmit_at = now + std::max<Duration>(c.srtt / 2, std::chrono::milliseconds(10));
+    arm(c, c.retransmit_at);
+}
+
+// tcp_retries2 and tcp_orphan_retries are counts, but what counts is the time that so many doublings of 200 ms take (Linux).
+bool Tcp::gives_up(const Connection& c, Time now) const noexcept {
     if (c.options.user_timeout_ms != 0 && c.first_unanswered != never) {
         return now - c.first_unanswered >= std::chrono::milliseconds(c.options.user_timeout_ms);
     }
@@ -108,21 +118,33 @@ bool Tcp::gives_up(Connection& c, Time now) const noexcept {
     const bool is_orphan = c.owner == nullptr && c.listener == nullptr;
     const int orphan_retries = context_.tunables.tcp_orphan_retries != 0 ? context_.tunables.tcp_orphan_retries : 8;
     const int limit = is_orphan ? std::min(orphan_retries, context_.tunables.tcp_retries2) : context_.tunables.tcp_retries2;
-    return (c.retransmit_kind == RetransmitKind::persist ? c.probes : c.backoff) >= limit;
+    if (c.retransmit_kind == RetransmitKind::persist) {
+        return c.probes >= limit;
+    }
+    Duration patience{};
+    for (int i = 0; i <= limit; ++i) {
+        patience += backed_off(rto_base, static_cast<unsigned>(i));
+    }
+    return c.timeouts != 0 && now - std::max(c.retrans_at, c.first_unanswered) >= patience;
+}
+
+bool Tcp::syn_gives_up(const Connection& c, Time now) const noexcept {
+    const Tunables& t = context_.tunables;
+    const int retries = c.options.syn_retries != 0 ? static_cast<int>(c.options.syn_retries) : t.tcp_syn_retries;
+    const int limit = c.state == State::syn_sent ? retries + t.tcp_syn_linear_timeouts : t.tcp_synack_retries;
+    return c.syn_tries > limit || (c.options.user_timeout_ms != 0 && now - c.first_unanswered >= std::chrono::milliseconds(c.options.user_timeout_ms));
 }
 
 void Tcp::on_retransmit_timer(Connection& c, Time now) noexcept {
     c.retransmit_at = never;
     if (c.state == State::syn_sent || c.state == State::syn_received) {
-        const int limit = c.state == State::syn_sent ? (c.options.syn_retries != 0 ? static_cast<int>(c.options.syn_retries) : context_.tunables.tcp_syn_retries)
-                                                     : context_.tunables.tcp_synack_retries;
-        const bool timed_out = c.options.user_timeout_ms != 0 && now - c.first_unanswered >= std::chrono::milliseconds(c.options.user_timeout_ms);
-        if (c.syn_tries > limit || timed_out) {
+        if (syn_gives_up(c, now)) {
             finish(c, time_out_error(c));
             return;
         }
+        const bool is_linear = c.state == State::syn_sent && c.syn_tries <= context_.tunables.tcp_syn_linear_timeouts;
         send_syn(c, now);
-        ++c.backoff;
+        c.backoff = static_cast<std::uint8_t>(c.backoff + (is_linear ? 0 : 1));
         c.retransmit_at = now + backed_off(c.rto, c.backoff);
         arm(c);
         return;
@@ -148,22 +170,23 @@ void Tcp::on_retransmit_timer(Connection& c, Time now) noexcept {
 }
 
 void Tcp::on_persist(Connection& c, Time now) noexcept {
+    const std::uint32_t usable = c.snd_una + c.snd_wnd > c.snd_nxt ? c.snd_una + c.snd_wnd - c.snd_nxt : 0;
+    Packet* packet = c.send_head;
+    if (packet != nullptr && usable != 0 && (payload_size(*packet) <= usable || split(c, *packet, usable) != nullptr)) {
+        c.first_unanswered = now;
+        packet->meta().flags |= segment_flag::psh;
+        transmit(c, *packet, now);  // a small window, or held back by the program: long enough
+        note_sent(c, *packet, now);
+        c.retransmit_kind = RetransmitKind::none;
+        set_retransmit(c, now);
+        return;
+    }
     if (gives_up(c, now)) {
         finish(c, time_out_error(c));
         return;
     }
     context_.counters.count(Event::tcp_zero_window_probes);
     ++c.probes;
-    const std::uint32_t usable = c.snd_una + c.snd_wnd > c.snd_nxt ? c.snd_una + c.snd_wnd - c.snd_nxt : 0;
-    Packet* packet = c.send_head;
-    if (packet != nullptr && usable != 0 && (payload_size(*packet) <= usable || split(c, *packet, usable) != nullptr)) {
-        c.first_unanswered = now;
-        transmit(c, *packet, now);  // a small window, long enough: use it
-        note_sent(c, *packet, now);
-        c.retransmit_kind = RetransmitKind::none;
-        set_retransmit(c, now);
-        return;
-    }
     send_control(c, c.snd_una - 1, wire::tcp_flag::ack, now);
     if (c.backoff < 16) {
         ++c.backoff;

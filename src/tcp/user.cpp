@@ -154,6 +154,8 @@ std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, bool mor
             append(c, packet);
             room = std::min<std::uint32_t>(c.mss, packet->tailroom());
         }
+        PacketMeta& meta = packet->meta();
+        meta.flags = static_cast<std::uint16_t>(meta.flags & ~segment_flag::psh);  // an earlier write's end is none any more
         const std::uint32_t n = std::min(left, room);
         std::memcpy(packet->append(n), from, n);
         c.write_seq += n;
@@ -162,10 +164,12 @@ std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, bool mor
         taken += n;
     }
     if (taken != 0) {
-        if (taken == data.size() && !more) {
+        if (!more || taken != data.size()) {
             c.snd_queue.back()->meta().flags |= segment_flag::psh;
         }
-        if (!more || c.buffered() - c.outstanding() >= c.mss) {
+        if (more) {
+            output_corked(c, true, now, Flush::at_once);
+        } else {
             output(c, now, Flush::at_once);
         }
     }
@@ -196,9 +200,11 @@ void Tcp::append(Connection& c, Packet* packet) noexcept {
 void Tcp::send_packet(Connection& c, Packet* packet, bool more, Time now) noexcept {
     append(c, packet);
     c.write_seq += packet->size();
-    packet->meta().flags = segment_flag::psh;
     if (!more) {
+        packet->meta().flags = segment_flag::psh;
         output(c, now, Flush::at_once);
+    } else {
+        hold_back(c, now);
     }
 }
 
@@ -342,6 +348,9 @@ void Tcp::apply_options(Connection& c, Time now) noexcept {
         c.sndbuf = std::max(c.options.sndbuf / 2, 4096U);
     } else if (c.sndbuf == 0) {
         c.sndbuf = std::max(static_cast<std::uint32_t>(t.tcp_wmem.default_bytes), 65536U);
+    }
+    if (c.options.quickack && c.delack_at != never) {
+        c.ack_now = true;  // the ACK that waits goes with the next look at what may be sent
     }
     if (c.state >= State::established) {
         const bool wants_timer = c.options.keepalive && c.state != State::time_wait && c.owner != nullptr;

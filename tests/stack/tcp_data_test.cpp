@@ -215,6 +215,18 @@ TEST_F(TcpData, too_many_pieces_out_of_order_are_dropped_as_tcp_queue_full) {
     EXPECT_TRUE(c->is_valid());
 }
 
+TEST_F(TcpData, pieces_out_of_order_take_a_quarter_of_all_packets_at_most_and_the_rest_is_tcp_out_of_order_full) {
+    c->rcvbuf = 8U << 20;
+    for (std::uint32_t i = 1; i < 9000 && host.drops(DropReason::tcp_out_of_order_full) == 0; ++i) {
+        peer.send_at(peer.snd_nxt + i * 2, flag::ack, "x");
+    }
+    EXPECT_EQ(host.drops(DropReason::tcp_out_of_order_full), 1U);
+    EXPECT_EQ(host.drops(DropReason::tcp_queue_full), 0U);
+    EXPECT_EQ(host.tcp().out_of_order_packets(), c->ooo_packets);
+    peer.send_at(c->rcv_nxt.raw(), flag::rst, "");
+    EXPECT_EQ(host.tcp().out_of_order_packets(), 0U);
+}
+
 TEST_F(TcpData, many_small_segments_are_copied_together) {
     for (int i = 0; i < 200; ++i) {
         peer.send(flag::ack, "0123456789");

@@ -174,6 +174,8 @@ void TcpTest::shutdown() {
 
 void TcpTest::make_ordinary() {
     c->quick_acks = 0;
+    c->options.quickack = false;
+    c->last_data_at = host.now;
     c->cwnd = 100'000;
 }
 
