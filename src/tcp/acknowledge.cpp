@@ -6,6 +6,24 @@
 #include "tcp/tcp.hpp"
 
 namespace shunt::tcp {
+namespace {
+
+// The peer has taken part of a packet only. What it has is no longer lost or under way: the sums are over whole packets. The port may still hold the
+// packet, so only our note on it changes.
+void trim_acknowledged(Connection& c, Packet& packet, std::uint32_t bytes) noexcept {
+    if (!packet.is_contiguous()) {
+        return;
+    }
+    PacketMeta& meta = packet.meta();
+    meta.payload_offset = static_cast<std::uint16_t>(meta.payload_offset + bytes);
+    meta.seq += bytes;
+    c.sacked_out -= (meta.flags & segment_flag::sacked) != 0 ? bytes : 0;
+    c.delivered += (meta.flags & segment_flag::sacked) != 0 ? 0 : bytes;
+    c.lost_out -= (meta.flags & segment_flag::lost) != 0 ? bytes : 0;
+    c.retrans_out -= (meta.flags & segment_flag::resent) != 0 ? bytes : 0;
+}
+
+}  // namespace
 
 // All that was under way has arrived, and nothing had gone wrong: what nearly every ACK of a conversation says.
 bool Tcp::try_acknowledge_all(Connection& c, const Segment& seg, Time now) noexcept {
@@ -156,6 +174,9 @@ std::uint32_t Tcp::remove_acknowledged(Connection& c, Seq ack, AckNews& news, Ti
     while (!c.snd_queue.is_empty() && c.snd_queue.front() != c.send_head) {
         Packet* packet = c.snd_queue.front();
         if (end_of(*packet) > ack) {
+            if (seq_of(*packet) < ack) [[unlikely]] {
+                trim_acknowledged(c, *packet, ack - seq_of(*packet));
+            }
             break;
         }
         const PacketMeta& meta = packet->meta();

@@ -197,7 +197,7 @@ bool conserve_or_restore(Connection& c, const RateSample& sample) noexcept {
     if (c.recovery == Recovery::recovery && b.previous_recovery != Recovery::recovery) {
         b.conserves_packets = true;
         b.next_round_delivered = static_cast<std::uint32_t>(c.delivered);
-        c.cwnd = in_flight + sample.acked;
+        c.cwnd = std::max<std::uint32_t>(in_flight + sample.acked, c.mss);
     } else if (b.previous_recovery >= Recovery::recovery && c.recovery < Recovery::recovery) {
         c.cwnd = std::max(c.cwnd, b.prior_cwnd);
         b.conserves_packets = false;

@@ -135,6 +135,10 @@ void Tcp::queue_out_of_order(Connection& c, Packet* packet, Seq seq, bool fin) n
         }
         remove_out_of_order(c, before)->free();
     }
+    if (packet->size() == 0) {  // its neighbours meet
+        drop(packet, DropReason::tcp_duplicate);
+        return;
+    }
     packet->meta().seq = seq.raw();
     c.ooo_bytes += packet->size();
     ++c.ooo_packets;
@@ -184,8 +188,8 @@ std::uint32_t Tcp::receive_window(Connection& c) noexcept {
     if (free < std::min(c.rcvbuf / 2, static_cast<std::uint32_t>(c.rcv_mss)) || free <= promised) {
         free = promised;
     }
-    const std::uint32_t unit = (1U << c.rcv_wscale) - 1;
-    const std::uint32_t field = std::min((free == promised ? free + unit : free) >> c.rcv_wscale, 65535U);
+    const std::uint32_t unit = (1U << c.rcv_wscale) - 1;  // rounded down where it grows, up where it must not shrink
+    const std::uint32_t field = std::min(std::max(free, promised + unit) >> c.rcv_wscale, 65535U);
     c.rcv_adv = later(c.rcv_adv, c.rcv_nxt + (field << c.rcv_wscale));
     return field;
 }

@@ -152,6 +152,9 @@ void Tcp::mark_lost(Connection& c, Packet& packet) noexcept {
         meta.flags |= segment_flag::lost;
         c.lost_out += size;
         c.bytes_lost += size;
+        if (!c.has_sack) {  // then sacked_out is a count of duplicate ACKs, which cannot be about what is lost
+            c.sacked_out = std::min(c.sacked_out, c.outstanding() - c.lost_out);
+        }
     }
 }
 
