@@ -135,7 +135,7 @@ void Tcp::queue_out_of_order(Connection& c, Packet* packet, Seq seq, bool fin) n
         }
         remove_out_of_order(c, before)->free();
     }
-    if (packet->size() == 0) {  // its neighbours meet
+    if (queued_size(*packet) == 0) {  // its neighbours meet
         drop(packet, DropReason::tcp_duplicate);
         return;
     }

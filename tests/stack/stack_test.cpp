@@ -1,7 +1,7 @@
 // The stack as a whole: loop-back, many connections, and what is left when it goes.
 #include <gtest/gtest.h>
 
-#include "stack/support/network.hpp"
+#include "stack/support/host.hpp"
 #include "stack/support/peer.hpp"
 
 namespace shunt::test {
@@ -53,52 +53,6 @@ TEST(Stack, owns_the_loopback_network_when_it_is_told_so) {
     ASSERT_NE(packet, nullptr);
     packet->free();
     host.udp().close(*endpoint);
-}
-
-TEST(Stack, is_as_it_was_after_a_hundred_thousand_connections) {
-    HostSetup setup;
-    setup.connections_max = 32768;
-    Network network(1, {}, setup, setup);
-    const std::uint32_t packets = network.a.packets_available();
-    tcp::Listener* listener = *network.b.tcp().listen(0, 80, 128, {}, false);
-    unsigned closed = 0;
-    for (unsigned i = 0; i < 100'000; ++i) {
-        auto client = network.a.tcp().connect(0, 0, network.b.address(), 80, {}, network.now());
-        ASSERT_TRUE(client) << i << ": " << code_of(client.error());
-        (*client)->owner = &network;
-        tcp::Connection* server = nullptr;
-        network.run(5s, [&] { return (server = network.b.tcp().accept(*listener)) != nullptr; }, [] {});
-        ASSERT_NE(server, nullptr) << i;
-        server->owner = &network;
-        const Bytes text = "request";
-        network.a.tcp().send(**client, as_bytes(text), false, network.now());
-        network.run(1s, [&] { return server->rcv_queued == text.size(); }, [] {});
-        ASSERT_EQ(server->rcv_queued, text.size());
-        network.b.tcp().receive(*server, nullptr, 100, false, 0, network.now());
-        // Either side closes first, or one resets.
-        const bool client_first = i % 2 == 0, resets = i % 10 == 9;
-        if (client_first) {
-            network.a.tcp().release(**client, resets, network.now());
-            network.run(1ms, [] { return false; }, [] {});
-            network.b.tcp().release(*server, false, network.now());
-        } else {
-            network.b.tcp().release(*server, resets, network.now());
-            network.run(1ms, [] { return false; }, [] {});
-            network.a.tcp().release(**client, false, network.now());
-        }
-        network.run(1ms, [] { return false; }, [] {});
-        ++closed;
-    }
-    EXPECT_EQ(closed, 100'000U);
-    network.run(61s, [&] { return network.a.tcp().connections_used() == 0 && network.b.tcp().connections_used() == 0; }, [] {});
-    network.b.tcp().close(*listener, network.now());
-    network.collect();
-    EXPECT_EQ(network.a.tcp().connections_used(), 0U);
-    EXPECT_EQ(network.b.tcp().connections_used(), 0U);
-    EXPECT_EQ(network.a.tcp().time_wait_count(), 0U);
-    EXPECT_EQ(network.b.tcp().listeners_used(), 0U);
-    EXPECT_EQ(network.a.udp().endpoints_used(), 0U);
-    EXPECT_EQ(network.a.packets_available(), packets);
 }
 
 // ~Host compares the packet pool.
