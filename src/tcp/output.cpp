@@ -206,13 +206,13 @@ unsigned Tcp::prepend_sack(Connection& c, Packet& packet, unsigned other_option_
 // The whole header. Whatever carries ACK settles what we owe.
 void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept {
     unsigned option_bytes = c.has_timestamps ? wire::timestamp_option_bytes : 0;
-    const bool reports = c.has_sack && (c.has_dsack || !c.ooo_queue.is_empty()) && (flags & flag::rst) == 0;
+    const bool reports = c.has_sack && (c.has_dsack || c.sack_block_count != 0) && (flags & flag::rst) == 0;
     const std::uint32_t payload = packet.size();
     bool is_left_out = false;
     if (reports) [[unlikely]] {
         const unsigned sack_bytes = prepend_sack(c, packet, option_bytes);
         option_bytes += sack_bytes;
-        is_left_out = sack_bytes == 0;
+        is_left_out = sack_bytes == 0 && payload != 0;
     }
     if (c.ecn_echo && (flags & flag::rst) == 0) {
         flags |= flag::ece;
