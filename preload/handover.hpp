@@ -18,6 +18,9 @@ Result<socket::Socket*> open_for(int fd) noexcept;
 // call should look again.
 bool install(int fd, Word candidate, socket::Socket& socket, bool both) noexcept;
 
+// A candidate that is about to connect to `address`, which is on our side, becomes ours; `word` is looked up again. -errno when it cannot.
+long take_for_connect(int fd, Word& word, const sockaddr* address, socklen_t length) noexcept;
+
 // From both sides to ours alone.
 void leave_kernel_side(int fd, Word word) noexcept;
 

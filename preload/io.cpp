@@ -53,11 +53,11 @@ long open_datagram_socket(int fd, Word& word) noexcept {
 }
 
 // Where a message goes: 1 ours, 0 the kernel's, or -errno. A candidate may become ours here.
-long route(int fd, Word& word, const void* name, socklen_t length) noexcept {
+long route(int fd, Word& word, const void* name, socklen_t length, int flags) noexcept {
     if (word.is_socket() && (word.is_stream() || !socket::is_both(word.socket()))) {
         return 1;
     }
-    if (!word.is_socket() && (!word.is_candidate() || word.is_stream())) {
+    if (!word.is_socket() && (!word.is_candidate() || (word.is_stream() && (flags & MSG_FASTOPEN) == 0))) {
         return 0;
     }
     const auto* address = static_cast<const sockaddr*>(name);
@@ -73,7 +73,7 @@ long route(int fd, Word& word, const void* name, socklen_t length) noexcept {
         return 0;
     }
     if (word.is_candidate()) {
-        const long result = open_datagram_socket(fd, word);
+        const long result = word.is_stream() ? take_for_connect(fd, word, address, length) : open_datagram_socket(fd, word);
         if (result != 0) {
             return result;
         }
@@ -86,13 +86,12 @@ ssize_t send_named(int fd, const void* data, size_t size, int flags, const socka
     if (__builtin_expect(word.is_none(), false)) {
         return real.sendto(fd, data, size, flags, address, length);
     }
-    const long side = route(fd, word, address, length);
+    const long side = route(fd, word, address, length, flags);
     if (side <= 0) {
         return side < 0 ? answer<ssize_t>(side) : real.sendto(fd, data, size, flags, address, length);
     }
-    if (address == nullptr || word.is_stream()) {
-        const bool opens = word.is_stream() && (flags & MSG_FASTOPEN) != 0;
-        return opens ? answer<ssize_t>(-EOPNOTSUPP) : sent(socket::send(word.socket(), data, size, flags), word, flags);
+    if (address == nullptr || (word.is_stream() && (flags & MSG_FASTOPEN) == 0)) {
+        return sent(socket::send(word.socket(), data, size, flags), word, flags);
     }
     iovec piece{const_cast<void*>(data), size};
     msghdr message{};
@@ -251,7 +250,7 @@ int send_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags) n
     count = std::min(count, static_cast<unsigned>(IOV_MAX));
     for (unsigned done = 0; done < count; ++done) {
         msghdr& message = messages[done].msg_hdr;
-        const long side = route(fd, word, message.msg_name, message.msg_namelen);
+        const long side = route(fd, word, message.msg_name, message.msg_namelen, flags);
         const long result = side < 0 ? side : side > 0 ? socket::send_message(word.socket(), &message, flags) : sys::sendmsg(fd, &message, flags);
         if (result < 0) {
             return done != 0 ? static_cast<int>(done) : sent<int>(result, word, flags);
@@ -333,7 +332,7 @@ SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
     if (word.is_none()) {
         return real.sendmsg(fd, message, flags);
     }
-    const long side = route(fd, word, message->msg_name, message->msg_namelen);
+    const long side = route(fd, word, message->msg_name, message->msg_namelen, flags);
     if (side <= 0) {
         return side < 0 ? answer<ssize_t>(side) : real.sendmsg(fd, message, flags);
     }

@@ -124,19 +124,8 @@ long listen_candidate(int fd, Word word, int backlog) noexcept {
 // ---------------------------------------------------------------- connect
 
 long connect_candidate(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
-    const auto made = open_for(fd);
-    if (!made) {
-        return -code_of(made.error());
-    }
-    if (const std::uint16_t port = kernel_port(fd); port != 0) {  // it has sent datagrams by the kernel before
-        if (const long result = bind_our_side(**made, word.is_v6(), port, true); result != 0) {
-            socket::release(**made, fd);
-            return result;
-        }
-    }
-    log_ours(fd, word, address, length);
-    socket::Socket& socket = **made;
-    return install(fd, word, socket, false) ? socket::connect(socket, address, length) : -EALREADY;
+    const long result = take_for_connect(fd, word, address, length);
+    return result == 0 ? socket::connect(word.socket(), address, length) : result;
 }
 
 // The kernel connects; a socket whose attempt fails at once may still become ours.
@@ -221,6 +210,26 @@ int accept_any(int fd, sockaddr* address, socklen_t* length, int flags) {
 }
 
 }  // namespace
+
+long take_for_connect(int fd, Word& word, const sockaddr* address, socklen_t length) noexcept {
+    const auto made = open_for(fd);
+    if (!made) {
+        return -code_of(made.error());
+    }
+    if (const std::uint16_t port = kernel_port(fd); port != 0) {  // it has sent datagrams by the kernel before
+        if (const long result = bind_our_side(**made, word.is_v6(), port, true); result != 0) {
+            socket::release(**made, fd);
+            return result;
+        }
+    }
+    log_ours(fd, word, address, length);
+    if (!install(fd, word, **made, false)) {
+        return -EALREADY;
+    }
+    word = fds.find(fd);
+    return word.is_socket() ? 0 : -EBADF;
+}
+
 }  // namespace shunt::preload
 
 using namespace shunt::preload;

@@ -61,6 +61,17 @@ namespace shunt {
     X(udp_sent, "datagrams sent")                                                 \
     X(tcp_active_opens, "connections opened by connect")                          \
     X(tcp_passive_opens, "connections accepted by a listener")                    \
+    X(tcp_fast_opens, "connections opened by a SYN with a good cookie (RFC 7413)")  \
+    X(tcp_fast_open_bad_cookies, "SYNs with a Fast Open cookie that is not ours")  \
+    X(tcp_fast_open_overflows, "SYNs with Fast Open beyond the listener's TCP_FASTOPEN")  \
+    X(tcp_fast_open_successes, "connections whose SYN's data the peer took")      \
+    X(tcp_fast_open_failures, "connections whose SYN's data had to be sent again") \
+    X(tcp_fast_open_black_holes, "times that Fast Open was paused after time-outs (RFC 7413, 7.1)") \
+    X(tcp_syn_cookies_sent, "SYNs answered with a cookie (RFC 4987)")              \
+    X(tcp_syn_cookies_accepted, "connections opened by an ACK with a cookie")      \
+    X(tcp_syn_cookies_failed, "ACKs whose cookie was wrong or too old")            \
+    X(tcp_deferred_acks, "last ACKs without data that TCP_DEFER_ACCEPT passed over") \
+    X(tcp_time_wait_overflows, "TIME_WAITs cut short, beyond tcp_max_tw_buckets")  \
     X(tcp_segments_received, "TCP segments received")                             \
     X(tcp_segments_sent, "TCP segments sent")                                     \
     X(tcp_retransmits, "TCP segments sent again")                                 \

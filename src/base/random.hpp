@@ -11,6 +11,7 @@ namespace shunt {
 struct SecretKey {
     std::uint64_t k0 = 0;
     std::uint64_t k1 = 0;
+    friend bool operator==(const SecretKey&, const SecretKey&) = default;
 };
 
 // SipHash-2-4 over whole 64-bit words.

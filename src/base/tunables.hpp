@@ -3,8 +3,11 @@
 // holds the table of names, replaces them by this host's at start and by the user's after that. May live in shared memory.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <type_traits>
+
+#include "base/random.hpp"
 
 namespace shunt {
 
@@ -19,7 +22,15 @@ struct PortRange {
     friend bool operator==(const PortRange&, const PortRange&) = default;
 };
 
+// Two, so that cookies made with the older one are still good. In SipHash's words: Linux's "a-b-c-d" are k0 = b:a and k1 = d:c.
+struct FastOpenKeys {
+    std::array<SecretKey, 2> keys{};
+    std::uint64_t count = 0;  // 0: none was given
+    friend bool operator==(const FastOpenKeys&, const FastOpenKeys&) = default;
+};
+
 struct Tunables {
+    FastOpenKeys tcp_fastopen_key{};  // none: a random one
     // net.ipv4.tcp_*: buffers
     MemoryLimits tcp_rmem{4096, 131072, 6291456};
     MemoryLimits tcp_wmem{4096, 16384, 4194304};
@@ -54,7 +65,12 @@ struct Tunables {
     std::int32_t tcp_keepalive_probes = 9;
     std::int32_t tcp_max_syn_backlog = 1024;
     std::int32_t tcp_abort_on_overflow = 0;
+    std::int32_t tcp_syncookies = 1;   // 1: when a listener's half-open connections are at their limit; 2: always
+    std::int32_t tcp_fastopen = 1;     // a set of bits, see tcp/fast_open.hpp
+    std::int32_t tcp_fastopen_blackhole_timeout_sec = 0;  // 0: never paused
     std::int32_t tcp_rfc1337 = 0;
+    std::int32_t tcp_tw_reuse = 2;           // a new connection may take a port in TIME_WAIT: 1 yes, 2 on the loopback
+    std::int32_t tcp_max_tw_buckets = 262144;
     std::int32_t tcp_challenge_ack_limit = 1000;  // a second, all connections
     std::int32_t tcp_invalid_ratelimit = 500;     // ms between two answers to segments without data that are out of order
     // net.ipv4.*: the rest

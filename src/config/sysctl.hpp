@@ -17,6 +17,7 @@ struct Sysctl {
     MemoryLimits Tunables::*limits = nullptr;
     PortRange Tunables::*ports = nullptr;
     CongestionControl Tunables::*congestion = nullptr;
+    FastOpenKeys Tunables::*keys = nullptr;
     std::int32_t minimum = 0, maximum = 1;  // of each number
     // Does anything in Shunt follow it? A user who sets one that nothing follows is warned; a house rule keeps this true.
     bool is_followed = true;
@@ -31,7 +32,7 @@ Outcome<void> set_sysctl(Tunables& tunables, std::string_view name, std::string_
 // Takes over what this host has under `root` ("/proc/sys"). What is not there, or makes no sense here, stays as it is.
 void read_host(Tunables& tunables, const std::string& root);
 
-// As /proc/sys would print it.
+// As /proc/sys would print it; a key that was not given is empty.
 std::string sysctl_text(const Tunables& tunables, const Sysctl& sysctl);
 
 }  // namespace shunt::config

@@ -30,6 +30,9 @@ private:
     long error_ = 0;
 };
 
+// What MSG_FASTOPEN does (lifecycle.cpp): opens the connection with as much of the message as the SYN may carry, `taken`, and waits as connect(2) does.
+long connect_with_data(Guard& guard, Socket& socket, const msghdr& message, bool nonblocking, std::size_t& taken) noexcept;
+
 // Gives up the last reference of `socket` with the lock held.
 void drop_last_reference(Guard& guard, Socket& socket) noexcept;
 

@@ -81,8 +81,8 @@ namespace {
 short readiness_of_connection(const Layer& layer, const Socket& socket) noexcept {
     const tcp::Connection& c = *socket.connection;
     using tcp::State;
-    if (c.state == State::syn_sent || c.state == State::syn_received) {
-        return 0;
+    if (c.is_opening()) {
+        return c.opening.is_deferred ? POLLOUT | POLLWRNORM : 0;
     }
     int mask = 0;
     const bool is_over = c.state == State::closed || c.state == State::time_wait;

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/sys.hpp"
@@ -206,6 +207,7 @@ long listen(Socket& socket, int backlog) noexcept {
     }
     socket.listener = *listener;
     socket.listener->owner = &socket;
+    socket.listener->fast_open_keys = socket.fast_open_keys;
     socket.is_bound = true;
     socket.bound_port = (*listener)->local_port;
     return 0;
@@ -267,25 +269,48 @@ long connect_udp(Guard& guard, Socket& socket, Address to, bool dissolve) noexce
     return done ? 0 : -code_of(done.error());
 }
 
-bool is_opening(const Socket& socket) noexcept {
-    return socket.connection->state == tcp::State::syn_sent || socket.connection->state == tcp::State::syn_received;
+bool is_opening(const Socket& socket) noexcept { return socket.connection->is_opening(); }
+
+// Nothing of an earlier attempt is left to be told.
+bool may_begin(const Socket& socket) noexcept {
+    return socket.connection == nullptr || (socket.connection->state == tcp::State::closed && !socket.was_connecting);
 }
 
-// Sends the SYN. A connection that has failed may be tried again.
-long start_connect(Guard& guard, Socket& socket, Address to) noexcept {
+// A connection that has not sent its SYN. One that has failed may be tried again.
+long prepare_connect(Guard& guard, Socket& socket, Address to) noexcept {
     Layer& layer = guard.layer();
     tcp::Tcp& tcp = layer.stack->tcp();
     if (tcp::Connection* old = std::exchange(socket.connection, nullptr)) {
         tcp.release(*old, false, layer.now());
     }
     const std::uint32_t destination = to.address != 0 ? to.address : layer.stack->ipv4().addresses()[0].address;
-    const auto c = tcp.connect(socket.bound_address, socket.bound_port, destination, to.port, socket.options, layer.now());
+    const auto c = tcp.prepare(socket.bound_address, socket.bound_port, destination, to.port, socket.options, layer.now());
     if (!c) {
         return -code_of(c.error());
     }
     socket.connection = *c;
     socket.connection->owner = &socket;
     socket.was_connecting = true;
+    return 0;
+}
+
+bool opens_fast(const Layer& layer) noexcept { return (layer.stack->tunables().tcp_fastopen & tcp::fast_open_bit::client) != 0; }
+
+// Sends the SYN; with TCP_FASTOPEN_CONNECT and a cookie, leaves it to the first write.
+long start_connect(Guard& guard, Socket& socket, Address to) noexcept {
+    if (const long error = prepare_connect(guard, socket, to); error != 0) {
+        return error;
+    }
+    Layer& layer = guard.layer();
+    tcp::Tcp& tcp = layer.stack->tcp();
+    tcp::Connection& c = *socket.connection;
+    if (!c.options.fast_open_connect) {
+        tcp.open(c, layer.now());
+    } else if (tcp.may_defer_connect(c, layer.now())) {
+        socket.was_connecting = false;  // Linux: it counts as connected
+    } else {
+        tcp.open_fast(c, nullptr, layer.now());
+    }
     layer.stack->flush(layer.now());
     return 0;
 }
@@ -328,12 +353,20 @@ long connect(Socket& socket, const sockaddr* address, socklen_t length) noexcept
     if (socket.listener != nullptr) {
         return -EISCONN;
     }
-    if (socket.connection == nullptr || (socket.connection->state == tcp::State::closed && !socket.was_connecting)) {
-        if (dissolve) {
-            return 0;
+    if (dissolve) {
+        if (tcp::Connection* old = std::exchange(socket.connection, nullptr)) {  // as Linux: no farewell
+            guard.layer().stack->tcp().release(*old, true, guard.layer().now());
+            guard.layer().stack->flush(guard.layer().now());
         }
+        socket.was_connecting = false;
+        return 0;
+    }
+    if (may_begin(socket)) {
         if (const long error = start_connect(guard, socket, *to); error != 0) {
             return error;
+        }
+        if (socket.connection->opening.is_deferred) {
+            return 0;
         }
         if (socket.nonblocking) {  // also when it is over already, on an address of ours: poll and SO_ERROR tell
             return -EINPROGRESS;
@@ -344,6 +377,74 @@ long connect(Socket& socket, const sockaddr* address, socklen_t length) noexcept
         return -EALREADY;
     }
     return finish_connect(guard, socket);
+}
+
+namespace {
+
+// As much as the SYN may carry, in a packet; null: nothing.
+Packet* gather(tcp::Tcp& tcp, tcp::Connection& c, const msghdr& message, Time now) noexcept {
+    std::size_t room = tcp.fast_open_room(c, now);
+    Packet* packet = room != 0 ? tcp.claim(c) : nullptr;
+    if (packet == nullptr) {
+        return nullptr;
+    }
+    room = std::min<std::size_t>(room, packet->tailroom());
+    for (std::size_t i = 0; i < message.msg_iovlen && room != 0; ++i) {
+        const std::size_t n = std::min(room, message.msg_iov[i].iov_len);
+        if (n != 0) {
+            std::memcpy(packet->append(static_cast<std::uint32_t>(n)), message.msg_iov[i].iov_base, n);
+        }
+        room -= n;
+    }
+    if (packet->size() == 0) {
+        packet->free();
+        return nullptr;
+    }
+    return packet;
+}
+
+std::size_t size_of(const msghdr& message) noexcept {
+    std::size_t size = 0;
+    for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
+        size += message.msg_iov[i].iov_len;
+    }
+    return size;
+}
+
+}  // namespace
+
+long connect_with_data(Guard& guard, Socket& socket, const msghdr& message, bool nonblocking, std::size_t& taken) noexcept {
+    const auto* address = static_cast<const sockaddr*>(message.msg_name);
+    Layer& layer = guard.layer();
+    if (socket.listener != nullptr) {
+        return -EISCONN;
+    }
+    if (!opens_fast(layer) || (address != nullptr && message.msg_namelen >= sizeof(sa_family_t) && address->sa_family == AF_UNSPEC)) {
+        return -EOPNOTSUPP;
+    }
+    if (may_begin(socket)) {
+        const auto to = read_address(address, message.msg_namelen, socket.is_v6);
+        if (!to) {
+            return -code_of(to.error());
+        }
+        if (const long error = prepare_connect(guard, socket, *to); error != 0) {
+            return error;
+        }
+    } else if (!socket.connection->opening.is_deferred) {
+        if (!socket.was_connecting) {
+            return -EISCONN;
+        }
+        return nonblocking && is_opening(socket) ? -EALREADY : finish_connect(guard, socket);
+    }
+    tcp::Tcp& tcp = layer.stack->tcp();
+    tcp::Connection& c = *socket.connection;
+    Packet* data = gather(tcp, c, message, layer.now());
+    taken = data != nullptr ? data->size() : 0;
+    c.opening.writer_waits = !nonblocking && taken < size_of(message);
+    socket.was_connecting = true;
+    tcp.open_fast(c, data, layer.now());
+    layer.stack->flush(layer.now());
+    return nonblocking ? -EINPROGRESS : finish_connect(guard, socket);
 }
 
 namespace {

@@ -16,6 +16,7 @@
 
 #include "base/sys.hpp"
 #include "socket/guard.hpp"
+#include "socket/opening.hpp"
 #include "tcp/congestion.hpp"
 
 namespace shunt::socket {
@@ -137,7 +138,8 @@ long get_tcp_info(Layer& layer, Socket& socket, Value value) noexcept {
         constexpr int recovery_states[] = {TCP_CA_Open, TCP_CA_Disorder, TCP_CA_CWR, TCP_CA_Recovery, TCP_CA_Loss};
         info.tcpi_ca_state = static_cast<std::uint8_t>(recovery_states[static_cast<int>(c->recovery)]);
         info.tcpi_options = static_cast<std::uint8_t>((c->has_timestamps ? TCPI_OPT_TIMESTAMPS : 0) | (c->has_sack ? TCPI_OPT_SACK : 0) |
-                                                      (c->has_wscale ? TCPI_OPT_WSCALE : 0) | (c->has_ecn ? TCPI_OPT_ECN : 0));
+                                                      (c->has_wscale ? TCPI_OPT_WSCALE : 0) | (c->has_ecn ? TCPI_OPT_ECN : 0) |
+                                                      (c->opening.data_accepted ? TCPI_OPT_SYN_DATA : 0));
         info.tcpi_snd_wscale = c->snd_wscale & 0xf;
         info.tcpi_rcv_wscale = c->rcv_wscale & 0xf;
         info.tcpi_rto = static_cast<std::uint32_t>(count_us(c->rto));
@@ -291,7 +293,18 @@ const Row rows[] = {
          return 0;
      }, false},
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_NOTSENT_LOWAT, notsent_lowat, 0, 0x7fffffff, 0, true),
+    {IPPROTO_TCP, TCP_DEFER_ACCEPT, [](Layer&, Socket& s, Value v) noexcept { return v.give(to_seconds(tcp_options(s).defer_accept)); },
+     [](Layer& l, Socket& s, int value) noexcept { return change(l, s, [value](tcp::ConnectionOptions& o) { o.defer_accept = to_timeouts(value); }); }, true},
+    {IPPROTO_TCP, TCP_FASTOPEN, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>((s.listener != nullptr ? s.listener->options : s.options).fast_open_queue)); },
+     set_fast_open_queue, true},
+    {IPPROTO_TCP, TCP_FASTOPEN_CONNECT, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.options.fast_open_connect ? 1 : 0); }, set_fast_open_connect, true},
+    {IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, [](Layer&, Socket& s, Value v) noexcept { return v.give((s.listener != nullptr ? s.listener->options : s.options).fast_open_no_cookie ? 1 : 0); }, set_fast_open_no_cookie, true},
     {IPPROTO_TCP, TCP_INFO, get_tcp_info, nullptr, false},
+    {IPPROTO_TCP, TCP_FASTOPEN_KEY,
+     [](Layer& l, Socket& s, Value v) noexcept {
+         const FastOpenKeys& keys = fast_open_keys_of(l, s);
+         return v.give(keys.keys.data(), keys.count * sizeof(SecretKey));
+     }, nullptr, false},
     {IPPROTO_TCP, TCP_CONGESTION, get_congestion, nullptr, false},
     {IPPROTO_IP, IP_MTU, get_mtu, nullptr, false},
     {IPPROTO_IP, IP_TOS, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.options.tos); },
@@ -327,8 +340,7 @@ constexpr Name kept[] = {
     {SOL_SOCKET, SO_DEBUG}, {SOL_SOCKET, SO_DONTROUTE}, {SOL_SOCKET, SO_OOBINLINE}, {SOL_SOCKET, SO_NO_CHECK}, {SOL_SOCKET, SO_PRIORITY},
     {SOL_SOCKET, SO_BSDCOMPAT}, {SOL_SOCKET, SO_PASSCRED}, {SOL_SOCKET, SO_MARK}, {SOL_SOCKET, SO_INCOMING_CPU}, {SOL_SOCKET, SO_BUSY_POLL},
     {SOL_SOCKET, SO_PREFER_BUSY_POLL}, {SOL_SOCKET, SO_BUSY_POLL_BUDGET}, {SOL_SOCKET, SO_SELECT_ERR_QUEUE},
-    {IPPROTO_TCP, TCP_DEFER_ACCEPT}, {IPPROTO_TCP, TCP_WINDOW_CLAMP}, {IPPROTO_TCP, TCP_FASTOPEN}, {IPPROTO_TCP, TCP_FASTOPEN_CONNECT},
-    {IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE}, {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS}, {IPPROTO_TCP, TCP_THIN_DUPACK}, {IPPROTO_TCP, TCP_SAVE_SYN},
+    {IPPROTO_TCP, TCP_WINDOW_CLAMP}, {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS}, {IPPROTO_TCP, TCP_THIN_DUPACK}, {IPPROTO_TCP, TCP_SAVE_SYN},
     {IPPROTO_UDP, UDP_GRO},
     {IPPROTO_IP, IP_RECVERR}, {IPPROTO_IP, IP_MTU_DISCOVER}, {IPPROTO_IP, IP_FREEBIND}, {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT},
     {IPPROTO_IP, IP_UNICAST_IF}, {IPPROTO_IP, IP_NODEFRAG}, {IPPROTO_IP, IP_MULTICAST_IF}, {IPPROTO_IP, IP_MULTICAST_TTL},
@@ -510,6 +522,9 @@ long set_option(Socket& socket, int level, int name, const void* value, socklen_
         std::uint64_t rate;
         std::memcpy(&rate, value, sizeof rate);
         return set_pacing(guard.layer(), socket, rate);
+    }
+    if (level == IPPROTO_TCP && name == TCP_FASTOPEN_KEY && socket.udp == nullptr) {
+        return set_fast_open_keys(socket, value, length);
     }
     const Row* row = find_row(socket.udp == nullptr, level, name);
     if (row == nullptr || row->set == nullptr) {

@@ -32,6 +32,7 @@ struct Socket {
     std::uint32_t bound_address = 0;
     std::uint16_t bound_port = 0;
     tcp::ConnectionOptions options;  // for connections yet to be made
+    FastOpenKeys fast_open_keys{};   // for the listener that it may become
     bool reuse_port = false;
     bool broadcast = false;
     bool pktinfo = false;

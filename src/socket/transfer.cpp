@@ -45,8 +45,7 @@ bool may_read(const Layer&, const Socket& socket) noexcept {
 
 bool may_write(const Layer& layer, const Socket& socket) noexcept {
     const tcp::Connection& c = *socket.connection;
-    const bool opening = c.state == tcp::State::syn_sent || c.state == tcp::State::syn_received;
-    return c.error != 0 || (!opening && (!c.can_send() || layer.stack->tcp().send_room(c) != 0));
+    return c.error != 0 || (!c.is_opening() && (!c.can_send() || layer.stack->tcp().send_room(c) != 0));
 }
 
 // ---------------------------------------------------------------- TCP
@@ -63,7 +62,8 @@ long send_error(Socket& socket) noexcept {
     return c->can_send() || c->state == tcp::State::syn_sent || c->state == tcp::State::syn_received ? 0 : -EPIPE;
 }
 
-long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags) noexcept {
+// `skip`: bytes of the vector that have gone already.
+long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags, std::size_t skip = 0) noexcept {
     Layer& layer = guard.layer();
     tcp::Tcp& tcp = layer.stack->tcp();
     const bool nonblocking = is_nonblocking_call(socket, flags);
@@ -72,6 +72,11 @@ long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
     long sent = 0;
     for (std::size_t i = 0; i < vector.size(); ++i) {
         std::span<const std::byte> left(static_cast<const std::byte*>(vector[i].iov_base), vector[i].iov_len);
+        if (skip != 0) [[unlikely]] {
+            const std::size_t gone = std::min(skip, left.size());
+            left = left.subspan(gone);
+            skip -= gone;
+        }
         const bool is_last = i + 1 == vector.size();
         while (!left.empty()) {
             if (const long error = send_error(socket); error != 0) {
@@ -79,7 +84,7 @@ long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
             }
             tcp::Connection& c = *socket.connection;
             const bool more = (flags & MSG_MORE) != 0 || !is_last;
-            const std::uint32_t taken = c.is_synchronized() ? tcp.send(c, left, more, now) : 0;
+            const std::uint32_t taken = c.can_transfer() ? tcp.send(c, left, more, now) : 0;
             left = left.subspan(taken);
             sent += taken;
             if (left.empty()) {
@@ -103,6 +108,21 @@ long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
     }
     layer.stack->flush(now);
     return sent;
+}
+
+// A send that opens the connection: the SYN takes what it may, the rest goes as soon as the connection is open (sendmsg(2), MSG_FASTOPEN).
+long send_opening(Guard& guard, Socket& socket, const msghdr& message, int flags) noexcept {
+    std::size_t taken = 0;
+    const std::span vector(message.msg_iov, message.msg_iovlen);
+    const long error = connect_with_data(guard, socket, message, is_nonblocking_call(socket, flags), taken);
+    if (error != 0) {
+        return error == -EINPROGRESS && taken != 0 ? static_cast<long>(taken) : error;
+    }
+    long rest = send_error(socket);
+    if (rest == 0) {
+        rest = send_stream(guard, socket, vector, flags, taken);
+    }
+    return taken == 0 ? rest : static_cast<long>(taken) + std::max(rest, 0L);
 }
 
 long receive_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags) noexcept {
@@ -138,11 +158,10 @@ long receive_stream(Guard& guard, Socket& socket, std::span<const iovec> vector,
             if (c.error != 0) {
                 return received != 0 ? received : -std::exchange(c.error, 0);
             }
-            const bool is_opening = c.state == tcp::State::syn_sent || c.state == tcp::State::syn_received;
             if (c.fin_received || c.rcv_shut || c.state == tcp::State::closed || c.state == tcp::State::time_wait) {
                 return received;
             }
-            if (is_opening && nonblocking) {
+            if (c.is_opening() && nonblocking) {
                 return -EAGAIN;
             }
             if (const long error = wait_for(guard, socket, nullptr, deadline, socket.rcvtimeo == Duration::max(), may_read); error != 0) {
@@ -285,6 +304,10 @@ long send_message(Socket& socket, const msghdr* message, int flags) noexcept {
     }
     if ((flags & MSG_OOB) != 0) {
         return -EOPNOTSUPP;  // there is no urgent data, so none may pass for ordinary data
+    }
+    const bool is_first = socket.connection != nullptr && socket.connection->state == tcp::State::syn_sent && socket.connection->opening.is_deferred;
+    if ((flags & MSG_FASTOPEN) != 0 || is_first) [[unlikely]] {
+        return send_opening(guard, socket, *message, flags);
     }
     if (const long error = send_error(socket); error != 0) {
         return error;

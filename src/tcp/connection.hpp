@@ -11,6 +11,7 @@
 #include "ip/endpoint.hpp"
 #include "ip/ipv4.hpp"
 #include "pmd/packet.hpp"
+#include "tcp/fast_open.hpp"
 #include "wire/tcp.hpp"
 
 namespace shunt::tcp {
@@ -38,6 +39,20 @@ enum class Recovery : std::uint8_t { open, disorder, cwr, recovery, loss };
 enum class FRto : std::uint8_t { off, on, sending_new };
 
 struct Listener;
+
+// How a connection opens, where that is more than SYN, SYN-ACK, ACK.
+struct Opening {
+    bool is_early = false;         // passive: data flow, but our SYN-ACK is not acknowledged yet (RFC 7413, 4.2.2)
+    bool is_deferred = false;      // TCP_FASTOPEN_CONNECT: the SYN waits for the first write
+    bool writer_waits = false;     // more data follow at once: they carry the ACK of the SYN-ACK
+    bool asked = false;            // our SYN had the Fast Open option
+    bool asked_experimental = false;
+    bool sent_data = false;        // our SYN carried data
+    bool data_accepted = false;    // the SYN's data were taken: TCPI_OPT_SYN_DATA
+    bool is_probation = false;     // the first to open fast again after a black hole
+    bool has_last_ack = false;     // TCP_DEFER_ACCEPT: established for the peer, but without data
+    FastOpenFailure failure = FastOpenFailure::unspecified;
+};
 
 // CUBIC's variables (RFC 9438, 4.1); windows in segments. Floats: enough for sixteen million segments, and half the room.
 struct Cubic {
@@ -109,6 +124,8 @@ struct ConnectionOptions {
     bool reuse_address = false;
     bool rcvbuf_locked = false;  // SO_RCVBUF was set: no auto-tuning
     bool sndbuf_locked = false;
+    bool fast_open_connect = false;
+    bool fast_open_no_cookie = false;
     std::uint8_t tos = 0;
     std::uint8_t ttl = 0;        // 0: the default
     std::uint16_t maxseg = 0;
@@ -119,6 +136,8 @@ struct ConnectionOptions {
     std::uint32_t keepintvl_s = 0;
     std::uint32_t keepcnt = 0;
     std::uint32_t syn_retries = 0;
+    std::uint32_t defer_accept = 0;      // SYN-ACK time-outs to wait for data; 0: off
+    std::uint32_t fast_open_queue = 0;   // a listener's: how many may be early
     std::uint32_t notsent_lowat = 0;
     float max_pacing_rate = 0;     // bytes a second; 0: no limit
     std::int32_t linger2_s = 0;
@@ -252,6 +271,7 @@ struct Connection : Endpoint {
     std::uint32_t max_snd_wnd = 0;
     Time challenge_at{};
 
+    Opening opening;
     ConnectionOptions options;
     std::uint64_t bytes_received = 0, bytes_sent = 0, retransmits = 0;
 
@@ -259,14 +279,17 @@ struct Connection : Endpoint {
     Connection* hash_next = nullptr;
     Connection* list_next = nullptr;      // accept queue, or TIME_WAIT list
     Connection* list_previous = nullptr;
-    Listener* listener = nullptr;  // while half-open or in its accept queue
+    Listener* listener = nullptr;  // while half-open, early or in its accept queue
     bool is_hashed = false;
     bool in_time_wait_list = false;
     bool in_accept_queue = false;
 
     bool is_synchronized() const noexcept { return state >= State::established; }
-    bool can_send() const noexcept { return state == State::established || state == State::close_wait; }
-    bool can_receive_data() const noexcept { return state == State::established || state == State::fin_wait_1 || state == State::fin_wait_2; }
+    bool can_send() const noexcept { return state == State::established || state == State::close_wait || (opening.is_early && state == State::syn_received); }
+    bool is_opening() const noexcept { return (state == State::syn_sent || state == State::syn_received) && !opening.is_early; }
+    bool can_transfer() const noexcept { return is_synchronized() || opening.is_early; }
+    std::uint16_t path_mss() const noexcept { return static_cast<std::uint16_t>(path.mtu - sizeof(wire::Ipv4Header) - sizeof(wire::TcpHeader)); }
+    bool can_receive_data() const noexcept { return state == State::established || state == State::fin_wait_1 || state == State::fin_wait_2 || opening.is_early; }
     std::uint32_t outstanding() const noexcept { return snd_nxt - snd_una; }
     // RFC 6675's pipe: bytes thought to be in the network.
     std::uint32_t pipe() const noexcept { return outstanding() - sacked_out - lost_out + retrans_out; }
@@ -279,6 +302,11 @@ struct Listener : Endpoint {
     std::uint32_t backlog = 0;
     std::uint32_t half_open = 0;
     std::uint32_t queued = 0;
+    std::uint32_t fast_open_pending = 0;  // early connections
+    std::uint32_t fast_open_resets = 0;   // early ones that ended by RST, until ...
+    Time fast_open_reset_until{};
+    FastOpenKeys fast_open_keys{};        // TCP_FASTOPEN_KEY; count 0: the stack's
+    Time cookies_sent_at{};               // the last SYN cookie
     Connection* accept_head = nullptr;
     Connection* accept_tail = nullptr;
     Listener* next = nullptr;      // on the same port

@@ -148,17 +148,12 @@ void Tcp::segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now)
         return;
     }
     if (is_crossed_synack(c, seg)) {
-        seg.seq += 1;
+        seg = seg.behind_syn();
         seg.wnd >>= c.snd_wscale;  // the window of a SYN is not scaled (RFC 7323, 2.2)
-        seg.flags = static_cast<std::uint8_t>(seg.flags & ~flag::syn);
     }
     if (seg.has(flag::syn)) {
         packet->free();
-        if (c.state == State::syn_received && seg.seq == c.irs) {
-            send_syn(c, now);  // our SYN-ACK was lost
-        } else {
-            challenge_ack(c, now);  // RFC 5961, 4
-        }
+        answer_syn(c, seg, now);
         return;
     }
     if (!seg.has(flag::ack)) {
@@ -183,15 +178,39 @@ void Tcp::segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now)
     }
 }
 
+// Our SYN-ACK was lost, or somebody pretends (RFC 5961, 4).
+void Tcp::answer_syn(Connection& c, const Segment& seg, Time now) noexcept {
+    if ((c.state == State::syn_received || c.opening.is_early) && seg.seq == c.irs) {
+        send_syn(c, now);
+    } else {
+        challenge_ack(c, now);
+    }
+}
+
+// RFC 9293, 3.10.7.3: its ACK is of what was sent; RFC 7323, 3.2, as Linux: its echo is of a time stamp that was sent.
+bool Tcp::is_answer_to_syn(const Connection& c, const Segment& seg, Time now) const noexcept {
+    if (seg.ack <= c.iss || seg.ack > c.snd_nxt) {
+        return false;
+    }
+    const std::uint32_t first = timestamp_now(c, c.first_unanswered);
+    const bool has_echo = seg.options.has_timestamp && seg.options.tsecr != 0 && context_.tunables.tcp_timestamps != 0;
+    return !has_echo || seg.options.tsecr - first <= timestamp_now(c, now) - first;
+}
+
 void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept {
-    packet->free();
     const bool has_ack = seg.has(flag::ack);
-    if (has_ack && (seg.ack <= c.iss || seg.ack > c.snd_nxt)) {
-        context_.counters.count(DropReason::tcp_bad_ack);
+    if (c.opening.is_deferred) {  // nothing was sent that this could answer
         reset_unknown(seg, now);
+        drop(packet, DropReason::tcp_no_connection);
+        return;
+    }
+    if (has_ack && !is_answer_to_syn(c, seg, now)) {
+        reset_unknown(seg, now);
+        drop(packet, DropReason::tcp_bad_ack);
         return;
     }
     if (seg.has(flag::rst)) {
+        packet->free();
         if (has_ack) {
             context_.counters.count(Event::tcp_resets_received);
             finish(c, ECONNREFUSED);
@@ -199,6 +218,7 @@ void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time no
         return;
     }
     if (!seg.has(flag::syn)) {
+        packet->free();
         return;
     }
     set_up_options(c, seg.options);
@@ -212,17 +232,35 @@ void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time no
     c.snd_wl1 = seg.seq;
     c.snd_wl2 = seg.ack;
     if (!has_ack) {  // both opened at once (RFC 9293, 3.5)
+        packet->free();
         ecn_answer(c, seg);
         c.state = State::syn_received;
         send_syn(c, now);
         return;
     }
+    take_syn_ack(c, seg, packet, now);
+}
+
+void Tcp::take_syn_ack(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept {
     if (c.syn_tries <= 1 && seg.options.has_timestamp == c.has_timestamps) {
         sample_rtt(c, now - c.last_sent_at);
     }
     ecn_agree(c, seg);
     established(c, seg, now);
-    c.ack_now = true;
+    const bool is_fast = c.opening.asked || c.opening.sent_data;
+    if (is_fast) {
+        take_fast_open_answer(c, seg, now);
+    }
+    if (is_fast && (seg.len != 0 || seg.has(flag::fin))) {
+        process_data(c, seg.behind_syn(), packet, now);
+    } else {
+        packet->free();
+    }
+    c.ack_now = !c.opening.writer_waits;
+    if (c.opening.writer_waits) {
+        c.delack_at = now + delayed_ack_time;
+        arm(c, c.delack_at);
+    }
     output(c, now);
 }
 
@@ -231,8 +269,10 @@ void Tcp::established(Connection& c, const Segment& seg, Time now) noexcept {
     if (c.syn_tries > 2) {  // more than one SYN or SYN-ACK was lost (RFC 6928, 2)
         c.cwnd = c.mss;
     }
-    c.state = State::established;
-    c.snd_una = seg.ack;
+    if (!c.is_synchronized()) {
+        c.state = State::established;
+    }
+    c.snd_una = later(c.snd_una, c.iss + 1);  // what the ACK says of data is another matter
     c.snd_wl1 = seg.seq;
     c.snd_wl2 = seg.ack;
     c.max_snd_wnd = c.snd_wnd;
@@ -243,6 +283,10 @@ void Tcp::established(Connection& c, const Segment& seg, Time now) noexcept {
     c.tune_at = now;
     if (c.srtt == Duration{}) {
         c.rto = std::chrono::seconds(c.syn_tries > 1 ? 3 : 1);  // RFC 6298, 5.7
+    }
+    if (c.outstanding() != 0) {
+        c.first_unanswered = now;
+        set_retransmit(c, now);
     }
     if (c.options.keepalive) {
         c.keepalive_at = now + keepalive_idle(c);
@@ -275,11 +319,7 @@ bool Tcp::check_sequence(Connection& c, const Segment& seg, Time now) noexcept {
     }
     c.last_heard = now;
     if (seg.has(flag::syn)) {
-        if (c.state == State::syn_received && seg.seq == c.irs) {
-            send_syn(c, now);  // our SYN-ACK was lost
-        } else {
-            challenge_ack(c, now);
-        }
+        answer_syn(c, seg, now);
         return false;
     }
     const bool is_old = seg.end() <= c.rcv_nxt;
@@ -315,7 +355,8 @@ void Tcp::check_reset(Connection& c, const Segment& seg, Time now) noexcept {
     context_.counters.count(Event::tcp_resets_received);
     switch (c.state) {
         case State::syn_received:
-            finish(c, ECONNREFUSED);
+            note_early_reset(c, now);
+            finish(c, c.opening.is_early ? ECONNRESET : ECONNREFUSED);
             return;
         case State::close_wait:
             finish(c, EPIPE);
@@ -332,13 +373,16 @@ void Tcp::check_reset(Connection& c, const Segment& seg, Time now) noexcept {
 
 // RFC 9293, 3.10.7.4, fifth; RFC 5961, 5. False: the segment is done with.
 bool Tcp::check_ack(Connection& c, const Segment& seg, Time now) noexcept {
-    if (c.state == State::syn_received) {
-        if (seg.ack <= c.snd_una || seg.ack > c.snd_nxt) {
+    if (c.state == State::syn_received || c.opening.is_early) {
+        if (seg.ack <= c.iss || seg.ack > c.snd_nxt) {
             context_.counters.count(DropReason::tcp_bad_ack);
             reset_unknown(seg, now);
             return false;
         }
-        if (c.syn_tries <= 1) {
+        if (defers_accept(c, seg)) {
+            return false;
+        }
+        if (c.syn_tries == 1 && !c.opening.has_last_ack) {
             sample_rtt(c, now - c.last_sent_at);
         }
         c.snd_wnd = seg.wnd << c.snd_wscale;

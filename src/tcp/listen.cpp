@@ -9,7 +9,6 @@ namespace shunt::tcp {
 namespace {
 
 constexpr std::uint16_t default_mss = 536;  // RFC 9293, 3.7.1: when the peer says nothing
-constexpr std::uint16_t headers = sizeof(wire::Ipv4Header) + sizeof(wire::TcpHeader);
 
 std::uint8_t window_scale_for(const Tunables& t, const Connection& c) noexcept {  // as Linux's tcp_select_initial_window
     auto space = static_cast<std::uint32_t>(std::max(t.tcp_rmem.maximum_bytes, t.rmem_max));
@@ -33,14 +32,25 @@ Seq Tcp::initial_sequence_number(const Connection& c, Time now) const noexcept {
     return Seq(static_cast<std::uint32_t>(siphash(context_.key, words)) + clock);
 }
 
+// Each pair of hosts has its own, so that nobody learns our uptime (RFC 7323, 5.4).
+std::uint32_t Tcp::timestamp_offset(const Connection& c) const noexcept {
+    const std::uint64_t words[] = {static_cast<std::uint64_t>(c.local_address) << 32 | c.remote_address, 0x7473};
+    return context_.tunables.tcp_timestamps == 1 ? static_cast<std::uint32_t>(siphash(context_.key, words)) : 0;
+}
+
+void Tcp::start_sequence(Connection& c) noexcept {
+    c.snd_una = c.iss;
+    c.snd_nxt = c.write_seq = c.iss + 1;
+    c.recover = c.tlp_high = c.high_sacked = c.iss;
+}
+
 void Tcp::set_up_path(Connection& c, const Path& path) noexcept {
     c.path = path;
     if (c.path.neighbour != nullptr) {
         ++c.path.neighbour->references;
     }
-    const std::uint64_t words[] = {static_cast<std::uint64_t>(c.local_address) << 32 | c.remote_address, 0x7473};
-    c.ts_offset = context_.tunables.tcp_timestamps == 1 ? static_cast<std::uint32_t>(siphash(context_.key, words)) : 0;
-    c.mss = static_cast<std::uint16_t>(path.mtu - headers);
+    c.ts_offset = timestamp_offset(c);
+    c.mss = c.path_mss();
     c.rcv_mss = default_mss;
     c.cwnd = congestion::initial_segments * c.mss;
     c.rcv_wscale = context_.tunables.tcp_window_scaling != 0 ? window_scale_for(context_.tunables, c) : 0;
@@ -59,7 +69,7 @@ void Tcp::set_up_options(Connection& c, const wire::TcpOptions& offered) noexcep
     } else {
         c.snd_wscale = c.rcv_wscale = 0;
     }
-    std::uint16_t mss = std::min<std::uint16_t>(theirs, static_cast<std::uint16_t>(c.path.mtu - headers));
+    std::uint16_t mss = std::min<std::uint16_t>(theirs, c.path_mss());
     if (c.options.maxseg != 0) {
         mss = std::min(mss, c.options.maxseg);
     }
@@ -69,9 +79,8 @@ void Tcp::set_up_options(Connection& c, const wire::TcpOptions& offered) noexcep
 }
 
 std::uint32_t Tcp::initial_rcv_window(const Connection& c) const noexcept {
-    const std::uint32_t mss = static_cast<std::uint32_t>(c.path.mtu - headers);
-    const std::uint32_t window = std::min(c.rcvbuf, 65535U);
-    return window > mss ? window / mss * mss : window;
+    const std::uint32_t mss = c.path_mss();
+    return std::min(c.rcvbuf > mss ? c.rcvbuf / mss * mss : c.rcvbuf, 65535U);
 }
 
 void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time now, std::optional<Seq> used_before) noexcept {
@@ -80,6 +89,9 @@ void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time
         return;
     }
     if (seg.has(wire::tcp_flag::ack)) {
+        if (!seg.has(wire::tcp_flag::syn) && try_cookie(listener, seg, packet, now)) {
+            return;
+        }
         reset_unknown(seg, now);
         drop(packet, DropReason::tcp_no_connection);
         return;
@@ -88,58 +100,102 @@ void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time
         drop(packet, DropReason::tcp_no_ack_bit);
         return;
     }
-    // Half-open connections count against a limit of their own, so that a flood of SYNs cannot use up memory (RFC 4987).
-    const auto half_open_max = std::max<std::uint32_t>(listener.backlog, static_cast<std::uint32_t>(context_.tunables.tcp_max_syn_backlog));
-    if (listener.queued > listener.backlog || listener.half_open >= half_open_max) {
+    const bool wants_cookie = !used_before && (context_.tunables.tcp_syncookies == 2 || is_half_open_full(listener));
+    if (listener.queued > listener.backlog || (wants_cookie && context_.tunables.tcp_syncookies == 0)) {
         drop(packet, DropReason::tcp_backlog_full);
         return;
     }
     const auto path = context_.ipv4.route(seg.source, seg.destination);
+    if (path && wants_cookie) {
+        answer_with_cookie(listener, seg, *path, now);
+        packet->free();
+        return;
+    }
     Connection* c = path ? create(now) : nullptr;
     if (c == nullptr) {
         drop(packet, path ? DropReason::tcp_no_memory : DropReason::no_route);
         return;
     }
-    c->local_address = seg.destination;
-    c->local_port = seg.destination_port;
-    c->remote_address = seg.source;
-    c->remote_port = seg.source_port;
-    c->options = listener.options;
+    set_up_passive(*c, listener, seg, *path, now);
     c->listener = &listener;
     ++listener.half_open;
-    set_up_path(*c, *path);
-    apply_options(*c, now);
-    set_up_options(*c, seg.options);
-    ecn_answer(*c, seg);
-    c->irs = seg.seq;
-    c->rcv_nxt = c->last_ack_sent = c->rcv_up_copied = seg.seq + 1;
-    c->ts_recent = seg.options.tsval;
-    c->ts_recent_at = now;
-    c->iss = initial_sequence_number(*c, now);
     if (used_before && c->iss <= *used_before) {
         c->iss = *used_before + 65537;
+        start_sequence(*c);
     }
-    c->snd_una = c->iss;
-    c->snd_nxt = c->write_seq = c->iss + 1;
-    c->recover = c->tlp_high = c->high_sacked = c->iss;
-    c->snd_wnd = seg.wnd;  // the window of a SYN is not scaled (RFC 7323, 2.2)
-    c->snd_wl1 = seg.seq;
-    c->state = State::syn_received;
-    c->rto = std::chrono::seconds(1);
-    c->first_unanswered = now;
     insert(*c);
-    packet->free();
-    send_syn(*c, now);
+    FastOpenCookie cookie;
+    if (admits_fast_open(listener, seg, cookie, now)) {
+        open_early(*c, seg, packet, now);
+    } else {
+        packet->free();
+    }
+    c->first_unanswered = now;
+    send_syn(*c, now, &cookie);
+    c->delack_at = never;
+    c->ack_now = false;
     c->retransmit_kind = RetransmitKind::rto;
     c->retransmit_at = now + c->rto;
     arm(*c);
+}
+
+// Half-open connections have a limit of their own, so that a flood of SYNs cannot use up memory (RFC 4987): the backlog, as Linux; without cookies
+// three quarters of tcp_max_syn_backlog as well.
+bool Tcp::is_half_open_full(const Listener& listener) const noexcept {
+    const auto most = static_cast<std::uint32_t>(context_.tunables.tcp_max_syn_backlog);
+    return listener.half_open >= std::max(listener.backlog, 1U) || (context_.tunables.tcp_syncookies == 0 && listener.half_open >= most - most / 4);
+}
+
+// All that a SYN says; in SYN_RECEIVED, its SYN-ACK not yet sent, not in the table.
+void Tcp::set_up_passive(Connection& c, const Listener& listener, const Segment& seg, const Path& path, Time now) noexcept {
+    c.local_address = seg.destination;
+    c.local_port = seg.destination_port;
+    c.remote_address = seg.source;
+    c.remote_port = seg.source_port;
+    c.options = listener.options;
+    set_up_path(c, path);
+    apply_options(c, now);
+    set_up_options(c, seg.options);
+    ecn_answer(c, seg);
+    c.irs = seg.seq;
+    c.rcv_nxt = c.last_ack_sent = c.rcv_up_copied = seg.seq + 1;
+    c.ts_recent = seg.options.tsval;
+    c.ts_recent_at = now;
+    c.iss = initial_sequence_number(c, now);
+    start_sequence(c);
+    c.snd_wnd = seg.wnd;  // the window of a SYN is not scaled (RFC 7323, 2.2)
+    c.snd_wl1 = seg.seq;
+    c.state = State::syn_received;
+    c.rto = std::chrono::seconds(1);
+}
+
+void Tcp::queue_for_accept(Listener& listener, Connection& c) noexcept {
+    ++listener.queued;
+    c.in_accept_queue = true;
+    c.list_next = nullptr;
+    (listener.accept_tail != nullptr ? listener.accept_tail->list_next : listener.accept_head) = &c;
+    listener.accept_tail = &c;
+    context_.counters.count(Event::tcp_passive_opens);
+    context_.changed.note(listener, ready::input);
+}
+
+// TCP_DEFER_ACCEPT: the program shall wake up for data, not for this ACK.
+bool Tcp::defers_accept(Connection& c, const Segment& seg) noexcept {
+    if (c.listener == nullptr || c.opening.is_early || c.backoff >= c.options.defer_accept || seg.end() != c.rcv_nxt) {
+        return false;
+    }
+    c.opening.has_last_ack = true;
+    context_.counters.count(Event::tcp_deferred_acks);
+    return true;
 }
 
 // The final ACK: into the accept queue. False when the queue is full: the ACK is ignored, and our SYN-ACK's retransmission makes the peer
 // try again; or, with tcp_abort_on_overflow, the connection is reset and gone.
 bool Tcp::complete_handshake(Connection& c, const Segment& seg, Time now) noexcept {
     Listener* listener = c.listener;
-    if (listener != nullptr) {
+    if (c.opening.is_early) {
+        end_early(c);
+    } else if (listener != nullptr) {
         if (listener->queued > listener->backlog) {
             context_.counters.count(DropReason::tcp_backlog_full);
             if (context_.tunables.tcp_abort_on_overflow != 0) {
@@ -149,13 +205,7 @@ bool Tcp::complete_handshake(Connection& c, const Segment& seg, Time now) noexce
             return false;
         }
         --listener->half_open;
-        ++listener->queued;
-        c.in_accept_queue = true;
-        c.list_next = nullptr;
-        (listener->accept_tail != nullptr ? listener->accept_tail->list_next : listener->accept_head) = &c;
-        listener->accept_tail = &c;
-        context_.counters.count(Event::tcp_passive_opens);
-        context_.changed.note(*listener, ready::input);
+        queue_for_accept(*listener, c);
     }
     established(c, seg, now);
     return true;
@@ -178,11 +228,14 @@ void Tcp::detach_from_listener(Connection& c) noexcept {
             listener->accept_tail = before;
         }
         --listener->queued;
-    } else {
+        c.in_accept_queue = false;
+    } else if (!c.opening.is_early) {
         --listener->half_open;
     }
+    if (c.opening.is_early) {
+        end_early(c);
+    }
     c.listener = nullptr;
-    c.in_accept_queue = false;
 }
 
 // RFC 9293, 3.10.7.1: an answer the sender will believe, without any state of ours.

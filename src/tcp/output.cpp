@@ -12,7 +12,7 @@ namespace shunt::tcp {
 namespace flag = wire::tcp_flag;
 
 void Tcp::output(Connection& c, Time now, Flush flush) noexcept {
-    if (!c.is_synchronized()) {
+    if (!c.can_transfer()) {
         return;
     }
     if (c.lost_out > c.retrans_out && c.frto != FRto::sending_new) {
@@ -130,7 +130,7 @@ void Tcp::note_sent(Connection& c, Packet& packet, Time) noexcept {
 
 // The window is closed or too small to be worth a segment, or the program wants to write more first: not for ever (RFC 9293, 3.8.6.1).
 void Tcp::hold_back(Connection& c, Time now) noexcept {
-    if (c.outstanding() == 0 && c.retransmit_kind != RetransmitKind::persist && c.is_synchronized()) {
+    if (c.outstanding() == 0 && c.retransmit_kind != RetransmitKind::persist && c.is_synchronized() && !c.opening.is_early) {
         c.retransmit_kind = RetransmitKind::persist;
         c.backoff = 0;
         c.first_unanswered = now;
@@ -272,7 +272,7 @@ void Tcp::send_control(Connection& c, Seq seq, std::uint8_t flags, Time now) noe
 }
 
 // SYN or SYN-ACK, with every option that we offer or, answering, that the peer has offered (RFC 7323, 1.3; RFC 2018, 2).
-void Tcp::send_syn(Connection& c, Time now) noexcept {
+void Tcp::send_syn(Connection& c, Time now, const FastOpenCookie* cookie) noexcept {
     Packet* packet = claim(c);
     if (packet == nullptr) {
         return;
@@ -280,7 +280,7 @@ void Tcp::send_syn(Connection& c, Time now) noexcept {
     const bool answers = c.state == State::syn_received;
     const Tunables& t = context_.tunables;
     wire::TcpOptions options;
-    options.mss = static_cast<std::uint16_t>(c.path.mtu - sizeof(wire::Ipv4Header) - sizeof(wire::TcpHeader));
+    options.mss = c.path_mss();
     if (c.options.maxseg != 0) {
         options.mss = std::min(options.mss, c.options.maxseg);
     }
@@ -289,6 +289,11 @@ void Tcp::send_syn(Connection& c, Time now) noexcept {
     options.wscale = t.tcp_window_scaling != 0 && (!answers || c.has_wscale) ? static_cast<std::int8_t>(c.rcv_wscale) : std::int8_t{-1};
     options.tsval = timestamp_now(c, now);
     options.tsecr = answers ? c.ts_recent : 0;
+    if (cookie != nullptr) {
+        options.fast_open_bytes = cookie->size;
+        options.fast_open_experimental = cookie->is_experimental;
+        options.fast_open = cookie->bytes.data();
+    }
     std::uint8_t bytes[40];
     const unsigned option_bytes = wire::emit_tcp_options(options, bytes);
     auto* header = reinterpret_cast<wire::TcpHeader*>(packet->append(sizeof(wire::TcpHeader) + option_bytes));
@@ -306,6 +311,10 @@ void Tcp::send_syn(Connection& c, Time now) noexcept {
     header->checksum = 0;
     header->urgent = 0;
     std::memcpy(header + 1, bytes, option_bytes);
+    if (c.opening.sent_data && c.syn_tries == 0) {  // what is sent again is a plain SYN (RFC 7413, 4.2.1)
+        const Packet& data = *c.snd_queue.front();
+        data.copy_out(0, packet->append(data.size()), data.size());
+    }
     if (answers) {
         c.rcv_adv = c.rcv_nxt + window;
         c.last_ack_sent = c.rcv_nxt;

@@ -15,6 +15,13 @@ struct Segment {
     std::uint32_t source = 0, destination = 0;
     wire::TcpOptions options;
 
+    // What follows a SYN in its segment.
+    Segment behind_syn() const noexcept {
+        Segment rest = *this;
+        rest.seq += 1;
+        rest.flags = static_cast<std::uint8_t>(flags & ~wire::tcp_flag::syn);
+        return rest;
+    }
     bool has(std::uint8_t flag) const noexcept { return (flags & flag) != 0; }
     Seq end() const noexcept { return seq + len + (has(wire::tcp_flag::syn) ? 1 : 0) + (has(wire::tcp_flag::fin) ? 1 : 0); }
 };

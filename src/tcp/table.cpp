@@ -19,7 +19,7 @@ std::uint32_t bucket_count(std::uint32_t connections_max) noexcept {
 
 std::size_t Tcp::arena_bytes(std::uint32_t connections_max, std::uint32_t listeners_max) noexcept {
     return Pool<Connection>::bytes_for(connections_max) + Pool<Listener>::bytes_for(listeners_max) + bucket_count(connections_max) * sizeof(Connection*) +
-           ports * sizeof(Listener*) + 4 * 64;
+           ports * sizeof(Listener*) + FastOpenCache::arena_bytes() + 4 * 64;
 }
 
 Tcp::Tcp(const Context& context, Arena& arena, std::uint32_t connections_max, std::uint32_t listeners_max) noexcept
@@ -28,7 +28,11 @@ Tcp::Tcp(const Context& context, Arena& arena, std::uint32_t connections_max, st
       listeners_(arena.carve(Pool<Listener>::bytes_for(listeners_max), 64), listeners_max),
       buckets_(arena.carve_array<Connection*>(bucket_count(connections_max))),
       listeners_by_port_(arena.carve_array<Listener*>(ports)),
-      bucket_mask_(bucket_count(connections_max) - 1) {}
+      bucket_mask_(bucket_count(connections_max) - 1),
+      fast_open_cache_(arena, context.key) {
+    const std::uint64_t first[] = {0x746666, 0}, second[] = {0x746666, 1};
+    own_fast_open_keys_ = {{SecretKey{siphash(context.key, first), siphash(context.key, second)}}, 1};
+}
 
 // Keyed, so that an outsider cannot aim many connections at one bucket.
 std::uint32_t Tcp::bucket_of(std::uint32_t local, std::uint16_t local_port, std::uint32_t remote, std::uint16_t remote_port) const noexcept {
@@ -119,14 +123,21 @@ void Tcp::destroy(Connection& c) noexcept {
     detach_from_listener(c);
     leave_time_wait_list(c);
     erase(c);
+    leave_path(c);
+    connections_.destroy(&c);
+}
+
+void Tcp::leave_path(Connection& c) noexcept {
     if (c.path.neighbour != nullptr) {
         --c.path.neighbour->references;
     }
-    connections_.destroy(&c);
 }
 
 void Tcp::finish(Connection& c, int error) noexcept {
     c.state = State::closed;
+    if (c.opening.is_early) {
+        end_early(c);
+    }
     c.retransmit_at = c.delack_at = c.keepalive_at = c.reorder_at = never;
     if (c.owner == nullptr && !c.in_accept_queue) {
         destroy(c);
@@ -154,6 +165,10 @@ void Tcp::enter_time_wait(Connection& c, Time now) noexcept {
     c.send_head = c.last_sent = nullptr;
     c.sacked_out = c.lost_out = c.retrans_out = 0;
     if (!c.in_time_wait_list) {
+        if (time_wait_count_ >= static_cast<std::uint32_t>(context_.tunables.tcp_max_tw_buckets) && time_wait_head_ != nullptr) {
+            context_.counters.count(Event::tcp_time_wait_overflows);
+            finish(*time_wait_head_, 0);
+        }
         c.in_time_wait_list = true;
         c.list_previous = time_wait_tail_;
         c.list_next = nullptr;
@@ -176,9 +191,11 @@ void Tcp::leave_time_wait_list(Connection& c) noexcept {
     --time_wait_count_;
 }
 
-// RFC 6191: with timestamps, a port in TIME_WAIT may be used again once the clock has moved on.
+// RFC 6191: with timestamps, a port in TIME_WAIT may be used again once the clock has moved on; where tcp_tw_reuse allows it.
 bool Tcp::is_reusable_time_wait(const Connection& c, Time now) const noexcept {
-    return c.state == State::time_wait && c.owner == nullptr && c.has_timestamps && now - c.ts_recent_at > std::chrono::seconds(1);
+    const std::int32_t mode = context_.tunables.tcp_tw_reuse;
+    const bool is_allowed = mode == 1 || (mode == 2 && wire::is_loopback(c.remote_address));
+    return is_allowed && c.state == State::time_wait && c.owner == nullptr && c.has_timestamps && now - c.ts_recent_at > std::chrono::seconds(1);
 }
 
 bool Tcp::is_port_free(std::uint32_t address, std::uint16_t port, bool reuse_address, bool reuse_port) const noexcept {
@@ -192,25 +209,32 @@ bool Tcp::is_port_free(std::uint32_t address, std::uint16_t port, bool reuse_add
     return true;
 }
 
-// RFC 6056, algorithm 3: a secret offset for each destination, then upwards.
+// RFC 6056, algorithm 4, as Linux: a secret offset for each destination, and a counter that destinations share by another part of the same hash. A
+// connection tries the ports of the range's parity first, a bind the others, so that the two seldom meet.
 Result<std::uint16_t> Tcp::pick_port(std::uint32_t local, std::uint32_t remote, std::uint16_t remote_port, Time now) noexcept {
     const auto first = static_cast<std::uint32_t>(context_.tunables.ip_local_port_range.first);
-    const std::uint32_t range = static_cast<std::uint32_t>(context_.tunables.ip_local_port_range.last) - first + 1;
+    const std::uint32_t all = static_cast<std::uint32_t>(context_.tunables.ip_local_port_range.last) - first + 1;
+    const std::uint32_t range = all > 1 ? all & ~1U : all;
     const std::uint64_t words[] = {static_cast<std::uint64_t>(local) << 32 | remote, remote_port};
-    const auto offset = static_cast<std::uint32_t>(siphash(context_.key, words));
+    const std::uint64_t hash = siphash(context_.key, words);
+    std::uint32_t& counter = port_counters_[hash % port_counters_.size()];
+    const std::uint32_t start = (static_cast<std::uint32_t>(hash >> 32) + counter) % range & ~1U;
+    const std::uint32_t first_parity = remote_port != 0 ? 0 : 1;
     for (std::uint32_t i = 0; i < range; ++i) {
-        const auto port = static_cast<std::uint16_t>(first + (offset + port_counter_++) % range);
+        const std::uint32_t parity = i < (range + 1) / 2 ? first_parity : 1 - first_parity;
+        const auto port = static_cast<std::uint16_t>(first + (start + 2 * (i % ((range + 1) / 2)) + parity) % range);
         if (listeners_by_port_[port] != nullptr) {
             continue;
         }
         Connection* holder = remote_port == 0 ? nullptr : find(local, port, remote, remote_port);
-        if (holder == nullptr) {
-            return port;
+        if (holder != nullptr && !is_reusable_time_wait(*holder, now)) {
+            continue;
         }
-        if (is_reusable_time_wait(*holder, now)) {
+        if (holder != nullptr) {
             finish(*holder, 0);
-            return port;
         }
+        counter += 2 * (i + 1);
+        return port;
     }
     return fail(EADDRNOTAVAIL);
 }

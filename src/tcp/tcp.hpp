@@ -3,6 +3,7 @@
 //   user      the calls of a program (RFC 9293, 3.10.1-3.10.6)
 //   input     a segment arrives (RFC 9293, 3.10.7); listen: the same without a connection
 //   acknowledge  what an ACK means: SACK scoreboard, RTT, leaving recovery
+//   fast_open  data in the SYN (RFC 7413); syn_cookies  listening under a flood (RFC 4987)
 //   ecn       marks instead of losses (RFC 3168)
 //   recovery  what is lost and when it is sent again (RFC 6675, 6937, 8985)
 //   output    what is sent, and when
@@ -21,10 +22,13 @@
 #include "base/tunables.hpp"
 #include "ip/ipv4.hpp"
 #include "tcp/connection.hpp"
+#include "tcp/fast_open.hpp"
 #include "tcp/rate.hpp"
 #include "tcp/segment.hpp"
 
 namespace shunt::tcp {
+
+inline constexpr Duration delayed_ack_time = std::chrono::milliseconds(40);  // Linux: TCP_DELACK_MIN
 
 // What TCP needs of the stack; all of it outlives TCP.
 struct Context {
@@ -59,6 +63,16 @@ public:
     // ---- connections
     // EADDRNOTAVAIL, EADDRINUSE, ENETUNREACH, ENOBUFS. The connection is in SYN_SENT; news says when it is open or has failed.
     Result<Connection*> connect(std::uint32_t local_address, std::uint16_t local_port, std::uint32_t address, std::uint16_t port, const ConnectionOptions& options, Time now) noexcept;
+    // The same in two steps: a connection in SYN_SENT that has not sent its SYN; it is sent by open, or with Fast Open by open_fast.
+    Result<Connection*> prepare(std::uint32_t local_address, std::uint16_t local_port, std::uint32_t address, std::uint16_t port, const ConnectionOptions& options, Time now) noexcept;
+    void open(Connection& c, Time now, const FastOpenCookie* cookie = nullptr) noexcept;
+    // TCP_FASTOPEN_CONNECT: true when there is a cookie, so that the SYN had better wait for the first write.
+    bool may_defer_connect(Connection& c, Time now) noexcept;
+    // How many bytes the SYN may carry now (RFC 7413, 4.2.1).
+    std::uint32_t fast_open_room(Connection& c, Time now) noexcept;
+    // The SYN with `data`, filled up to fast_open_room and taken, or with null: with a cookie, or asking for one.
+    void open_fast(Connection& c, Packet* data, Time now) noexcept;
+    void forget_fast_open() noexcept { fast_open_cache_.clear(); }  // as `ip tcp_metrics flush`
     // Bytes that fit into the send buffer now, at least one segment when it is empty.
     std::uint32_t send_room(const Connection& c) const noexcept;
     // Queues up to data.size() bytes and sends what may be sent; returns how many were taken. `more`: hold back a partial segment.
@@ -133,7 +147,10 @@ private:
     std::optional<DropReason> parse(Packet& packet, const Ipv4Verdict& ip, Segment& seg) const noexcept;
     bool try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     void segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now) noexcept;
+    void answer_syn(Connection& c, const Segment& seg, Time now) noexcept;
     void in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
+    bool is_answer_to_syn(const Connection& c, const Segment& seg, Time now) const noexcept;
+    void take_syn_ack(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     bool check_timestamps(Connection& c, const Segment& seg, Time now) noexcept;
     bool check_sequence(Connection& c, const Segment& seg, Time now) noexcept;
     void answer_unacceptable(Connection& c, const Segment& seg, Time now) noexcept;
@@ -153,9 +170,38 @@ private:
     void reset_unknown(const Segment& seg, Time now) noexcept;
     void set_up_options(Connection& c, const wire::TcpOptions& offered) noexcept;
     void set_up_path(Connection& c, const Path& path) noexcept;
+    void set_up_passive(Connection& c, const Listener& listener, const Segment& seg, const Path& path, Time now) noexcept;
+    void start_sequence(Connection& c) noexcept;
+    void leave_path(Connection& c) noexcept;
+    bool is_half_open_full(const Listener& listener) const noexcept;
+    void queue_for_accept(Listener& listener, Connection& c) noexcept;
+    bool defers_accept(Connection& c, const Segment& seg) noexcept;
     bool complete_handshake(Connection& c, const Segment& seg, Time now) noexcept;
     void detach_from_listener(Connection& c) noexcept;
     Seq initial_sequence_number(const Connection& c, Time now) const noexcept;
+    std::uint32_t timestamp_offset(const Connection& c) const noexcept;
+
+    // syn_cookies.cpp
+    void answer_with_cookie(Listener& listener, const Segment& seg, const Path& path, Time now) noexcept;
+    bool try_cookie(Listener& listener, const Segment& seg, Packet* packet, Time now) noexcept;
+
+    // fast_open.cpp
+    struct FastOpenPlan {
+        bool may_carry_data = false;
+        std::uint16_t mss = 0;
+        FastOpenCookie cookie;
+    };
+    const FastOpenKeys& fast_open_keys(const Listener& listener) const noexcept;
+    bool has_fast_open_room(Listener& listener, Time now) const noexcept;
+    bool admits_fast_open(Listener& listener, const Segment& seg, FastOpenCookie& answer, Time now) noexcept;
+    void open_early(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
+    void end_early(Connection& c) noexcept;
+    void note_early_reset(Connection& c, Time now) noexcept;
+    FastOpenPlan plan_fast_open(Connection& c, Time now) noexcept;
+    void take_fast_open_answer(Connection& c, const Segment& seg, Time now) noexcept;
+    void take_data_acknowledgement(Connection& c, const Segment& seg, bool was_repeated, Time now) noexcept;
+    void note_fast_open_timeout(const Connection& c, bool is_last, Time now) noexcept;
+    bool is_fast_open_paused(Connection& c, Time now) const noexcept;
 
     // receive.cpp
     void deliver(Connection& c, Packet* packet, Time now) noexcept;
@@ -249,7 +295,7 @@ private:
     void transmit(Connection& c, Packet& packet, Time now) noexcept;
     void send_control(Connection& c, Seq seq, std::uint8_t flags, Time now) noexcept;
     void send_ack(Connection& c, Time now) noexcept { send_control(c, c.snd_nxt, wire::tcp_flag::ack, now); }
-    void send_syn(Connection& c, Time now) noexcept;
+    void send_syn(Connection& c, Time now, const FastOpenCookie* cookie = nullptr) noexcept;
     void send_reset(Connection& c, Time now) noexcept;
     void challenge_ack(Connection& c, Time now) noexcept;
     void write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept;
@@ -268,13 +314,13 @@ private:
     void arm(Connection& c, Time at) noexcept;
     void set_retransmit(Connection& c, Time now, Time since) noexcept;
     void set_retransmit(Connection& c, Time now) noexcept { set_retransmit(c, now, now); }
+    void on_handshake_timeout(Connection& c, Time now) noexcept;
     void on_retransmit_timer(Connection& c, Time now) noexcept;
     bool on_keepalive_timer(Connection& c, Time now) noexcept;
     void on_persist(Connection& c, Time now) noexcept;
     void hold_repair(Connection& c, Time now) noexcept;
     Duration probe_timeout(const Connection& c) const noexcept;
     bool gives_up(const Connection& c, Time now) const noexcept;
-    bool syn_gives_up(const Connection& c, Time now) const noexcept;
     Duration keepalive_idle(const Connection& c) const noexcept;
     Duration keepalive_interval(const Connection& c) const noexcept;
 
@@ -287,12 +333,16 @@ private:
     Connection* time_wait_head_ = nullptr;  // oldest first
     Connection* time_wait_tail_ = nullptr;
     std::uint32_t time_wait_count_ = 0;
-    std::uint32_t port_counter_ = 0;
     std::uint32_t ooo_packets_ = 0;
+    std::array<std::uint32_t, 1024> port_counters_{};  // RFC 6056, 3.3.4
     bool memory_pressure_ = false;
     RateSample sample_;  // of the ACK at hand
     Time challenge_second_{};
     std::int32_t challenges_left_ = 0;
+    FastOpenCache fast_open_cache_;
+    FastOpenKeys own_fast_open_keys_;
+    std::uint32_t fast_open_pauses_ = 0;
+    Time fast_open_paused_at_{};
 };
 
 }  // namespace shunt::tcp

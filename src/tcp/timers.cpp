@@ -128,25 +128,10 @@ bool Tcp::gives_up(const Connection& c, Time now) const noexcept {
     return c.timeouts != 0 && now - std::max(c.retrans_at, c.first_unanswered) >= patience;
 }
 
-bool Tcp::syn_gives_up(const Connection& c, Time now) const noexcept {
-    const Tunables& t = context_.tunables;
-    const int retries = c.options.syn_retries != 0 ? static_cast<int>(c.options.syn_retries) : t.tcp_syn_retries;
-    const int limit = c.state == State::syn_sent ? retries + t.tcp_syn_linear_timeouts : t.tcp_synack_retries;
-    return c.syn_tries > limit || (c.options.user_timeout_ms != 0 && now - c.first_unanswered >= std::chrono::milliseconds(c.options.user_timeout_ms));
-}
-
 void Tcp::on_retransmit_timer(Connection& c, Time now) noexcept {
     c.retransmit_at = never;
-    if (c.state == State::syn_sent || c.state == State::syn_received) {
-        if (syn_gives_up(c, now)) {
-            finish(c, time_out_error(c));
-            return;
-        }
-        const bool is_linear = c.state == State::syn_sent && c.syn_tries <= context_.tunables.tcp_syn_linear_timeouts;
-        send_syn(c, now);
-        c.backoff = static_cast<std::uint8_t>(c.backoff + (is_linear ? 0 : 1));
-        c.retransmit_at = now + backed_off(c.rto, c.backoff);
-        arm(c);
+    if (!c.is_synchronized() || c.opening.is_early) {
+        on_handshake_timeout(c, now);
         return;
     }
     switch (c.retransmit_kind) {
@@ -161,11 +146,36 @@ void Tcp::on_retransmit_timer(Connection& c, Time now) noexcept {
                 finish(c, time_out_error(c));
                 return;
             }
+            note_fast_open_timeout(c, false, now);
             on_retransmission_timeout(c, now);
             break;
         case RetransmitKind::none:
             break;
     }
+    arm(c);
+}
+
+// The SYN or the SYN-ACK was not answered.
+void Tcp::on_handshake_timeout(Connection& c, Time now) noexcept {
+    const bool is_active = c.listener == nullptr && !c.opening.is_early;
+    const int asked = static_cast<int>(c.options.syn_retries);
+    int limit = is_active ? context_.tunables.tcp_syn_retries : context_.tunables.tcp_synack_retries;
+    const int linear = is_active ? context_.tunables.tcp_syn_linear_timeouts : 0;
+    limit = (asked != 0 ? asked : limit) + (c.opening.is_early ? 1 : 0) + linear;
+    const int deferral = static_cast<int>(c.options.defer_accept);
+    const bool waits_for_data = c.opening.has_last_ack && c.backoff < deferral;
+    const bool timed_out = c.options.user_timeout_ms != 0 && now - c.first_unanswered >= std::chrono::milliseconds(c.options.user_timeout_ms);
+    const bool is_last = timed_out || (c.backoff >= limit && !waits_for_data);
+    note_fast_open_timeout(c, is_last, now);
+    if (is_last) {
+        finish(c, time_out_error(c));
+        return;
+    }
+    if (!c.opening.has_last_ack || c.backoff >= deferral - 1) {
+        send_syn(c, now);
+    }
+    ++c.backoff;
+    c.retransmit_at = now + backed_off(c.rto, static_cast<unsigned>(std::max(c.backoff - linear, 0)));
     arm(c);
 }
 
@@ -243,10 +253,8 @@ bool Tcp::on_keepalive_timer(Connection& c, Time now) noexcept {
 void Tcp::icmp_error(std::uint32_t source, std::uint16_t source_port, std::uint32_t destination, std::uint16_t destination_port, Seq seq, int error, bool is_hard,
                      std::uint16_t mtu, Time now) noexcept {
     Connection* c = find(source, source_port, destination, destination_port);
-    if (c == nullptr || seq < c->snd_una || seq > c->snd_nxt) {  // RFC 5927: believe only what quotes data in flight
-        if (c == nullptr || c->state != State::syn_sent || seq != c->iss) {
-            return;
-        }
+    if (c == nullptr || seq < (c->opening.is_early ? c->iss : c->snd_una) || seq > c->snd_nxt) {  // RFC 5927: believe only what quotes data in flight
+        return;
     }
     context_.counters.count(Event::icmp_errors_received);
     if (mtu != 0) {
@@ -261,12 +269,15 @@ void Tcp::icmp_error(std::uint32_t source, std::uint16_t source_port, std::uint3
                     mark_lost(*c, *packet);
                 }
             }
+            if (c->state == State::syn_sent && c->opening.sent_data) {
+                send_syn(*c, now);  // with data it was too large
+            }
             output(*c, now);
         }
         return;
     }
-    if (c->state == State::syn_sent || c->state == State::syn_received) {
-        if (is_hard || c->state == State::syn_sent) {
+    if (!c->is_synchronized() && (!c->opening.is_early || c->in_accept_queue)) {
+        if (is_hard || c->state == State::syn_sent || c->opening.is_early) {
             finish(*c, error);
         }
         return;

@@ -26,6 +26,10 @@ Result<Listener*> Tcp::listen(std::uint32_t address, std::uint16_t port, std::ui
     listener->backlog = backlog;
     listener->options = options;
     listener->reuse_port = reuse_port;
+    constexpr std::int32_t needed = fast_open_bit::server | fast_open_bit::server_without_option;
+    if (listener->options.fast_open_queue == 0 && (context_.tunables.tcp_fastopen & needed) == needed) {
+        listener->options.fast_open_queue = backlog;
+    }
     listener->next = listeners_by_port_[port];
     listeners_by_port_[port] = listener;
     return listener;
@@ -41,12 +45,14 @@ void Tcp::close(Listener& listener, Time now) noexcept {
         send_reset(*c, now);
         finish(*c, 0);
     }
-    if (listener.half_open != 0) {
-        for (std::uint32_t i = 0; i <= bucket_mask_ && listener.half_open != 0; ++i) {
+    if (listener.half_open + listener.fast_open_pending != 0) {
+        for (std::uint32_t i = 0; i <= bucket_mask_ && listener.half_open + listener.fast_open_pending != 0; ++i) {
             for (Connection* c = buckets_[i]; c != nullptr;) {
                 Connection* next = c->hash_next;
-                if (c->listener == &listener) {
-                    send_reset(*c, now);
+                if (c->listener == &listener && c->opening.is_early) {  // accepted already: it goes on alone
+                    --listener.fast_open_pending;
+                    c->listener = nullptr;
+                } else if (c->listener == &listener) {  // as Linux: it goes without a word
                     finish(*c, 0);
                 }
                 c = next;
@@ -69,11 +75,13 @@ Connection* Tcp::accept(Listener& listener) noexcept {
     --listener.queued;
     c->list_next = nullptr;
     c->in_accept_queue = false;
-    c->listener = nullptr;
+    if (!c->opening.is_early) {
+        c->listener = nullptr;
+    }
     return c;
 }
 
-Result<Connection*> Tcp::connect(std::uint32_t local_address, std::uint16_t local_port, std::uint32_t address, std::uint16_t port, const ConnectionOptions& options,
+Result<Connection*> Tcp::prepare(std::uint32_t local_address, std::uint16_t local_port, std::uint32_t address, std::uint16_t port, const ConnectionOptions& options,
                                  Time now) noexcept {
     const auto path = context_.ipv4.route(address, local_address);
     if (!path) {
@@ -106,20 +114,31 @@ Result<Connection*> Tcp::connect(std::uint32_t local_address, std::uint16_t loca
     set_up_path(*c, *path);
     apply_options(*c, now);
     c->iss = initial_sequence_number(*c, now);
-    c->snd_una = c->iss;
-    c->snd_nxt = c->write_seq = c->iss + 1;
-    c->recover = c->tlp_high = c->high_sacked = c->iss;
+    start_sequence(*c);
     c->state = State::syn_sent;
     c->rto = std::chrono::seconds(1);
-    c->first_unanswered = now;
     insert(*c);
-    context_.counters.count(Event::tcp_active_opens);
-    send_syn(*c, now);
-    c->retransmit_kind = RetransmitKind::rto;
-    c->retransmit_at = now + c->rto;
-    arm(*c);
     return c;
 }
+
+void Tcp::open(Connection& c, Time now, const FastOpenCookie* cookie) noexcept {
+    c.first_unanswered = now;
+    context_.counters.count(Event::tcp_active_opens);
+    send_syn(c, now, cookie);
+    c.retransmit_kind = RetransmitKind::rto;
+    c.retransmit_at = now + c.rto;
+    arm(c);
+}
+
+Result<Connection*> Tcp::connect(std::uint32_t local_address, std::uint16_t local_port, std::uint32_t address, std::uint16_t port, const ConnectionOptions& options,
+                                 Time now) noexcept {
+    const auto c = prepare(local_address, local_port, address, port, options, now);
+    if (c) {
+        open(**c, now);
+    }
+    return c;
+}
+
 
 // Room grows with the congestion window, between Linux's default and maximum, unless SO_SNDBUF fixed it.
 std::uint32_t Tcp::send_room(const Connection& c) const noexcept {

@@ -5,7 +5,9 @@
 namespace shunt::wire {
 namespace {
 
-enum Kind : std::uint8_t { end = 0, nop = 1, maximum_segment_size = 2, window_scale = 3, sack_permitted = 4, sack = 5, timestamp = 8 };
+enum Kind : std::uint8_t { end = 0, nop = 1, maximum_segment_size = 2, window_scale = 3, sack_permitted = 4, sack = 5, timestamp = 8, fast_open = 34, experimental = 254 };
+
+constexpr std::uint16_t fast_open_magic = 0xF989;
 
 void read_sack(const std::uint8_t* from, unsigned length, TcpOptions& options) noexcept {
     if (length < 10 || (length - 2) % 8 != 0) {
@@ -16,6 +18,17 @@ void read_sack(const std::uint8_t* from, unsigned length, TcpOptions& options) n
         options.sack[i] = {Seq(load_big32(from + 2 + 8 * i)), Seq(load_big32(from + 6 + 8 * i))};
     }
     options.sack_count = static_cast<std::uint8_t>(blocks);
+}
+
+// A cookie has 4 to 16 bytes, an even number (RFC 7413, 4.1.1).
+void read_fast_open(const std::uint8_t* cookie, unsigned length, bool is_experimental, TcpOptions& options) noexcept {
+    if (length % 2 != 0) {
+        return;
+    }
+    const bool is_good = length == 0 || (length >= fast_open_min_bytes && length <= fast_open_max_bytes);
+    options.fast_open = cookie;
+    options.fast_open_bytes = is_good ? static_cast<std::int8_t>(length) : std::int8_t{-1};
+    options.fast_open_experimental = is_experimental;
 }
 
 void read_option(const std::uint8_t* from, unsigned length, TcpOptions& options) noexcept {
@@ -43,9 +56,36 @@ void read_option(const std::uint8_t* from, unsigned length, TcpOptions& options)
                 options.tsecr = load_big32(from + 6);
             }
             break;
+        case fast_open:
+            read_fast_open(from + 2, length - 2, false, options);
+            break;
+        case experimental:
+            if (length >= 4 && load_big16(from + 2) == fast_open_magic) {
+                read_fast_open(from + 4, length - 4, true, options);
+            }
+            break;
         default:
             break;
     }
+}
+
+// At the end, and padded behind: what stands in front keeps its place.
+std::uint8_t* write_fast_open(const TcpOptions& options, std::uint8_t* to, const std::uint8_t* end) noexcept {
+    const unsigned head = options.fast_open_experimental ? 4 : 2;
+    const auto cookie = static_cast<unsigned>(options.fast_open_bytes);
+    const unsigned padded = (head + cookie + 3) / 4 * 4;
+    if (to + padded > end) {
+        return to;
+    }
+    to[0] = options.fast_open_experimental ? experimental : fast_open;
+    to[1] = static_cast<std::uint8_t>(head + cookie);
+    if (options.fast_open_experimental) {
+        to[2] = fast_open_magic >> 8;
+        to[3] = fast_open_magic & 0xff;
+    }
+    std::copy_n(options.fast_open, cookie, to + head);
+    std::fill(to + head + cookie, to + padded, std::uint8_t{nop});
+    return to + padded;
 }
 
 }  // namespace
@@ -96,6 +136,9 @@ unsigned emit_tcp_options(const TcpOptions& options, std::uint8_t* to) noexcept 
     }
     if (options.wscale >= 0) {
         put(nop, window_scale, 3, options.wscale);
+    }
+    if (options.fast_open_bytes >= 0) {
+        to = write_fast_open(options, to, start + 40);
     }
     if (options.sack_count != 0) {
         const auto room = static_cast<unsigned>(40 - (to - start));

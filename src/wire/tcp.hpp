@@ -30,6 +30,7 @@ inline constexpr std::uint8_t fin = 0x01, syn = 0x02, rst = 0x04, psh = 0x08, ac
 }
 
 inline constexpr unsigned tcp_header_max_bytes = 60;
+inline constexpr unsigned fast_open_min_bytes = 4, fast_open_max_bytes = 16;  // of a cookie
 inline constexpr unsigned timestamp_option_bytes = 12;  // two NOPs in front
 
 struct SackBlock {
@@ -45,6 +46,9 @@ struct TcpOptions {
     std::uint32_t tsval = 0;
     std::uint32_t tsecr = 0;
     std::uint8_t sack_count = 0;
+    std::int8_t fast_open_bytes = -1;      // of the cookie (RFC 7413, 2.1); -1: no such option, or a malformed one; 0: one is asked for
+    bool fast_open_experimental = false;   // under option 254 with its magic number (RFC 7413, appendix; RFC 6994)
+    const std::uint8_t* fast_open = nullptr;
     std::array<SackBlock, 4> sack{};
 };
 

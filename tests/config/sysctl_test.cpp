@@ -26,9 +26,29 @@ TEST(Sysctl, EveryMemberOfTunablesIsInTheTableOnce) {
         EXPECT_TRUE(names.insert(sysctl.name).second) << sysctl.name;
         bytes += sysctl.limits != nullptr  ? sizeof(MemoryLimits)
                  : sysctl.ports != nullptr ? sizeof(PortRange)
+                 : sysctl.keys != nullptr  ? sizeof(FastOpenKeys)
                                            : sizeof(std::int32_t);
     }
-    EXPECT_EQ(bytes, sizeof(Tunables));
+    EXPECT_EQ((bytes + alignof(Tunables) - 1) / alignof(Tunables) * alignof(Tunables), sizeof(Tunables));
+}
+
+TEST(Sysctl, AKeyOfFastOpenIsReadAsLinuxReadsIt) {
+    Tunables tunables;
+    const std::string text = "00112233-44556677-8899aabb-ccddeeff,a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4";
+    ASSERT_TRUE(set_sysctl(tunables, "net.ipv4.tcp_fastopen_key", text));
+    EXPECT_EQ(tunables.tcp_fastopen_key.count, 2U);
+    EXPECT_EQ(tunables.tcp_fastopen_key.keys[0].k0, 0x4455667700112233U);
+    EXPECT_EQ(tunables.tcp_fastopen_key.keys[0].k1, 0xccddeeff8899aabbU);
+    EXPECT_EQ(sysctl_text(tunables, *find_sysctl("net.ipv4.tcp_fastopen_key")), text);
+    EXPECT_THAT(refusal("net.ipv4.tcp_fastopen_key", "00112233-44556677-8899aabb"), HasSubstr("takes one or two keys"));
+    EXPECT_THAT(refusal("net.ipv4.tcp_fastopen_key", "x0112233-44556677-8899aabb-ccddeeff"), HasSubstr("takes one or two keys"));
+}
+
+TEST(Sysctl, NumbersMayBeHexadecimalAsUnderProcSys) {
+    Tunables tunables;
+    ASSERT_TRUE(set_sysctl(tunables, "net.ipv4.tcp_fastopen", "0x402"));
+    EXPECT_EQ(tunables.tcp_fastopen, 0x402);
+    EXPECT_FALSE(refusal("net.ipv4.tcp_fastopen", "0x").empty());
 }
 
 TEST(Sysctl, EveryOneTakesItsOwnText) {

@@ -62,7 +62,11 @@ void run_line(World& world, const std::string& command, int line) {
         set(world, rest.substr(rest.find('>') + 1), rest.substr(0, rest.find('>')), line);
     } else if (name == "defaults.sh") {
         // Where public collections of scripts begin, as far as it differs from a World's beginning.
+        constexpr std::string_view key = "net.ipv4.tcp_fastopen_key=a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4 net.ipv4.tcp_fastopen=";
+        set_all(world, std::string(key) + (program.starts_with("..") ? "0x70403 net.ipv4.tcp_syn_linear_timeouts=0" : "0x3"), line);  // Google's, the kernel's
         set_all(world, "net.ipv4.tcp_rmem='4096 540000 15728640' net.ipv4.tcp_wmem='4096 262144 4194304' net.ipv4.tcp_slow_start_after_idle=0 net.ipv4.tcp_ecn=0 net.ipv4.tcp_no_metrics_save=1", line);
+    } else if (program == "ip" && rest.starts_with(" tcp_metrics flush")) {
+        world.stack().tcp().forget_fast_open();
     } else {
         throw ScriptError(line, fmt::format("the command '{}' is not known: sysctl, set_sysctls.py, defaults.sh and 'echo N > /proc/sys/...' are", command));
     }

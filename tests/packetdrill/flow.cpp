@@ -171,8 +171,10 @@ void learn(const TcpSpec& spec, const LivePacket& live, Flow& flow) {
 }
 
 std::string compare_tcp(const TcpSpec& spec, const LivePacket& live, Flow& flow, std::uint32_t skip) {
-    if ((live.flags & flag::syn) != 0 && (!flow.local_offset || live.ack != flow.syn_ack)) {
-        flow.local_offset = live.seq - spec.seq;  // another ACK: another connection between the same ports
+    const bool is_syn = (live.flags & flag::syn) != 0;
+    if (is_syn && (!flow.local_offset || live.ack != flow.syn_ack)) {
+        flow.local_offset = live.seq;
+        flow.local_isn = spec.seq;  // another ACK: another connection between the same ports
         flow.syn_ack = live.ack;
     }
     learn(spec, live, flow);
@@ -184,10 +186,10 @@ std::string compare_tcp(const TcpSpec& spec, const LivePacket& live, Flow& flow,
     };
     const bool has_free_push = skip != 0 && (live.flags & flag::psh) == 0;  // Linux puts PSH on whatever it hands over in one piece
     check("flags", name_of_flags(has_free_push ? static_cast<std::uint8_t>(spec.flags & ~flag::psh) : spec.flags), name_of_flags(live.flags));
-    check("sequence number", spec.seq + skip, flow.local_script(live.seq));
+    check("sequence number", spec.seq + skip, flow.local_script(live.seq, is_syn));
     check("payload length", spec.length - skip, live.length);
     if (spec.ack) {
-        check("acknowledgment", *spec.ack, flow.remote_script(live.ack));
+        check("acknowledgment", *spec.ack, flow.remote_script(live.ack, is_syn));
     }
     if (spec.window) {
         check("window", *spec.window, std::uint32_t{live.window});
@@ -268,10 +270,11 @@ std::string describe(const LivePacket& live, const Flow& flow) {
     if (live.protocol == wire::protocol_icmp) {
         return fmt::format("icmp type {} code {}", live.icmp_type, live.icmp_code);
     }
-    const std::uint32_t seq = flow.local_script(live.seq);
+    const bool is_syn = (live.flags & flag::syn) != 0;
+    const std::uint32_t seq = flow.local_script(live.seq, is_syn);
     std::string text = fmt::format("{}{} {}:{}({})", name_of_tos(live), name_of_flags(live.flags), seq, seq + live.length, live.length);
     if ((live.flags & flag::ack) != 0) {
-        text += fmt::format(" ack {}", flow.remote_script(live.ack));
+        text += fmt::format(" ack {}", flow.remote_script(live.ack, is_syn));
     }
     text += fmt::format(" win {}", live.window);
     if (live.urgent != 0) {

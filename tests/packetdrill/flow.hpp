@@ -19,8 +19,9 @@ struct Flow {
     std::uint16_t local_port = 0, remote_port = 0;
     int fd = -1;                                 // the stack's, when there is one
     bool is_passive = false;
-    // What to add to the script's number for the stack's.
-    std::optional<std::uint32_t> local_offset;   // known from the stack's SYN on
+    // Numbers count from each side's SYN; in a SYN itself they count from what the script says of its number.
+    std::optional<std::uint32_t> local_offset;   // the stack's own, known from its SYN on
+    std::uint32_t local_isn = 0;                 // the script's
     std::uint32_t syn_ack = 0;                   // what that SYN acknowledged
     std::uint32_t remote_offset = 0;
     std::optional<std::uint32_t> remote_isn;     // the script's
@@ -28,10 +29,10 @@ struct Flow {
     std::map<std::string, std::string> cookies;  // name -> hexadecimal
     bool is_closed = false;                      // an RST went over it
 
-    std::uint32_t local_live(std::uint32_t number) const { return number + local_offset.value_or(0); }
-    std::uint32_t local_script(std::uint32_t number) const { return number - local_offset.value_or(0); }
-    std::uint32_t remote_live(std::uint32_t number) const { return number + remote_offset; }
-    std::uint32_t remote_script(std::uint32_t number) const { return number - remote_offset; }
+    std::uint32_t local_live(std::uint32_t number, bool is_syn = false) const { return number + local_offset.value_or(0) - (is_syn ? local_isn : 0); }
+    std::uint32_t local_script(std::uint32_t number, bool is_syn = false) const { return number - local_offset.value_or(0) + (is_syn ? local_isn : 0); }
+    std::uint32_t remote_live(std::uint32_t number, bool is_syn = false) const { return number + remote_offset - (is_syn ? remote_isn.value_or(0) : 0); }
+    std::uint32_t remote_script(std::uint32_t number, bool is_syn = false) const { return number - remote_offset + (is_syn ? remote_isn.value_or(0) : 0); }
     std::uint32_t stamp_live(std::uint32_t stamp) const;
     std::uint32_t stamp_script(std::uint32_t stamp) const;
 };

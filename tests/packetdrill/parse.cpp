@@ -44,6 +44,9 @@ Expression parse_text(Cursor& in) {
     Expression result;
     result.kind = Kind::text;
     result.text = in.until("\"");
+    for (std::size_t at = 0; (at = result.text.find("\\x", at)) != std::string::npos && at + 4 <= result.text.size(); ++at) {
+        result.text.replace(at, 4, 1, static_cast<char>(std::stoi(result.text.substr(at + 2, 2), nullptr, 16)));
+    }
     return result;
 }
 

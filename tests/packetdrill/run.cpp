@@ -1,6 +1,7 @@
 // A script from its first line to its last, in virtual time.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -254,6 +255,9 @@ void Runner::expect(const PacketSpec& spec) {
         const auto shown = [&] { return fmt::format("\nscript packet: {} {}\nactual packet: {} {}", shown_time(since_start(first_)), spec.text, shown_time(since_start(emission.at)), describe(*live, flow)); };
         const bool is_piece_of_more = is_piece(spec, *live, flow, skip);
         const std::string differs = is_piece_of_more ? "" : compare(spec, *live, flow, skip);
+        if (!differs.empty() && &flow != session_.current) {
+            continue;  // of a connection that the script has done with: the tool passes over them, too
+        }
         if (!differs.empty()) {
             fail("error in outbound packet: " + differs + shown());
         }
@@ -286,6 +290,8 @@ void apply_option(const std::string& name, const std::string& value, Settings& s
     const std::map<std::string, std::function<void()>> known = {
         {"tolerance_usecs", [&] { settings.tolerance = std::chrono::microseconds(number_of(value)); }},
         {"tolerance_percent", [] {}},
+        {"tcp_ts_tick_usecs", [] {}},  // our stamps are learned where they stand
+        {"tcp_ts_ecr_scaled", [] {}},
         {"ip_version", [&] {
              if (value != "ipv4") {
                  throw ScriptError(1, fmt::format("--ip_version={}: only ipv4 is here", value));
@@ -330,13 +336,14 @@ Flow& Session::add_flow(std::uint8_t protocol, std::uint16_t local_port, std::ui
 }
 
 Flow* Session::find_flow(const LivePacket& packet) {
-    for (auto it = flows.rbegin(); it != flows.rend(); ++it) {
-        const bool fits = it->protocol == packet.protocol && it->remote == packet.destination && it->remote_port == packet.destination_port;
-        if (fits && it->local_port == 0) {
-            it->local_port = packet.source_port;
-        }
-        if (fits && it->local_port == packet.source_port) {
-            return &*it;
+    const auto fits = [&](const Flow& flow, std::uint16_t local_port) {
+        return flow.protocol == packet.protocol && flow.remote == packet.destination && flow.remote_port == packet.destination_port && flow.local_port == local_port;
+    };
+    for (const std::uint16_t local_port : {packet.source_port, std::uint16_t{0}}) {  // one that has a port already goes before one that has sent nothing yet
+        const auto found = std::find_if(flows.rbegin(), flows.rend(), [&](const Flow& flow) { return fits(flow, local_port); });
+        if (found != flows.rend()) {
+            found->local_port = packet.source_port;
+            return &*found;
         }
     }
     return nullptr;

@@ -60,6 +60,7 @@ private:
     sockaddr_in address(const Expression& value, std::uint32_t host, std::uint16_t port) const;
     void check(long actual) const;                       // the result, or the error
     void check_new_fd(long actual);
+    void note_opening(int live, const sockaddr_in& to);
     void check_number(const char* what, std::int64_t expected, std::int64_t actual) const {
         if (expected != actual) {
             fail(fmt::format("{}: {}: expected {} but got {}", call_.name, what, expected, actual));
@@ -155,6 +156,9 @@ sockaddr_in CallRunner::address(const Expression& value, std::uint32_t host, std
     result.sin_family = AF_INET;
     result.sin_addr.s_addr = htonl(host);
     result.sin_port = htons(port);
+    if (value.is_number()) {
+        result.sin_family = static_cast<sa_family_t>(value.number);
+    }
     if (value.kind != Expression::Kind::record) {
         return result;
     }
@@ -193,6 +197,9 @@ void CallRunner::listen() {
     check(calls_.listen(fd(0), integer(1)));
     if (session_.ports.contains(fd(0))) {
         session_.listening_port = session_.ports[fd(0)];
+        if (session_.current != nullptr) {
+            session_.current->is_closed = true;  // the next SYN is for this listener, whatever its number
+        }
     }
 }
 
@@ -208,10 +215,9 @@ void CallRunner::accept() {
     }
 }
 
-void CallRunner::connect() {
-    const sockaddr_in to = address(argument(1), session_.settings.remote, session_.settings.connect_port);
-    const int live = fd(0);
-    const bool is_new = to.sin_family == AF_INET && (session_.current == nullptr || session_.current->fd != live);
+// The socket opens a connection: its packets belong to a flow from now on.
+void CallRunner::note_opening(int live, const sockaddr_in& to) {
+    const bool is_new = to.sin_family == AF_INET && (session_.current == nullptr || session_.current->fd != live || session_.current->is_passive);
     if (is_new) {
         int type = 0;
         socklen_t length = sizeof type;
@@ -221,7 +227,12 @@ void CallRunner::connect() {
         flow.fd = live;
         session_.current = &flow;
     }
-    check(calls_.connect(live, reinterpret_cast<const sockaddr*>(&to), sizeof to));
+}
+
+void CallRunner::connect() {
+    const sockaddr_in to = address(argument(1), session_.settings.remote, session_.settings.connect_port);
+    note_opening(fd(0), to);
+    check(calls_.connect(fd(0), reinterpret_cast<const sockaddr*>(&to), sizeof to));
 }
 
 void CallRunner::shutdown() { check(calls_.shutdown(fd(0), integer(1))); }
@@ -270,7 +281,7 @@ void CallRunner::send_to() {
     message.vector.push_back({message.buffers[0].data(), size(2)});
     message.header.msg_iov = message.vector.data();
     message.header.msg_iovlen = 1;
-    const bool has_name = has(4) && !(argument(4).is_number() && argument(4).number == 0);
+    const bool has_name = has(4) && argument(4).text != "0";
     if (has_name) {
         message.name = address(argument(4), session_.settings.remote, session_.settings.connect_port);
         message.header.msg_name = &message.name;
@@ -279,6 +290,9 @@ void CallRunner::send_to() {
             session_.current->remote = ntohl(message.name.sin_addr.s_addr);
             session_.current->remote_port = ntohs(message.name.sin_port);
         }
+    }
+    if (has_name && (integer(3) & MSG_FASTOPEN) != 0) {
+        note_opening(fd(0), message.name);
     }
     check(calls_.send_message(fd(0), message.header, integer(3)));
 }
@@ -322,6 +336,9 @@ void CallRunner::message_call() {
     }
     const int flags = integer(2);
     if (call_.name == "sendmsg") {
+        if (message.header.msg_name != nullptr && (flags & MSG_FASTOPEN) != 0) {
+            note_opening(fd(0), message.name);
+        }
         return check(calls_.send_message(fd(0), message.header, flags));
     }
     message.header.msg_control = message.control.data();

@@ -92,9 +92,10 @@ Bytes write_tcp(const TcpSpec& spec, const Flow& flow) {
     wire::TcpHeader header{};
     header.source_port = flow.remote_port;
     header.destination_port = flow.local_port;
-    header.seq = flow.remote_live(spec.seq);
+    const bool is_syn = (spec.flags & wire::tcp_flag::syn) != 0;
+    header.seq = flow.remote_live(spec.seq, is_syn);
     const bool has_ack = (spec.flags & wire::tcp_flag::ack) != 0;
-    header.ack = has_ack ? flow.local_live(spec.ack.value_or(0)) : spec.ack.value_or(0);
+    header.ack = has_ack ? flow.local_live(spec.ack.value_or(0), is_syn) : spec.ack.value_or(0);
     header.offset = static_cast<std::uint8_t>((sizeof header + rest.size() - spec.length) / 4 << 4);
     header.flags = spec.flags;
     header.window = static_cast<std::uint16_t>(spec.window.value_or(0));

@@ -182,6 +182,7 @@ TEST_F(TcpClose, a_port_in_time_wait_is_used_again_for_the_same_peer_after_a_sec
     HostSetup setup;
     setup.index = 1;
     setup.tunables.ip_local_port_range = {40000, 40000};
+    setup.tunables.tcp_tw_reuse = 1;
     Host other(setup);
     Peer server(other, 80);
     tcp::Connection* first = server.accept_from();
@@ -195,6 +196,25 @@ TEST_F(TcpClose, a_port_in_time_wait_is_used_again_for_the_same_peer_after_a_sec
     other.advance(2s);
     const auto again = other.tcp().connect(0, 0, server.address, 80, {}, other.now);
     EXPECT_TRUE(again);
+}
+
+TEST_F(TcpClose, beyond_tcp_max_tw_buckets_the_longest_waiting_goes) {
+    HostSetup setup;
+    setup.index = 1;
+    setup.tunables.tcp_max_tw_buckets = 2;
+    Host other(setup);
+    for (std::uint16_t i = 0; i < 3; ++i) {
+        Peer server(other, static_cast<std::uint16_t>(80 + i));
+        tcp::Connection* each = server.accept_from();
+        other.tcp().release(*each, false, other.now);
+        other.flush();
+        server.expect();
+        server.send(flag::fin | flag::ack);
+        server.expect();
+    }
+    EXPECT_EQ(other.tcp().time_wait_count(), 2U);
+    EXPECT_EQ(other.events(Event::tcp_time_wait_overflows), 1U);
+    other.tcp().for_each_connection([](const tcp::Connection& each) { EXPECT_NE(each.remote_port, 80); });
 }
 
 TEST_F(TcpClose, a_fin_out_of_order_waits_for_what_is_missing) {

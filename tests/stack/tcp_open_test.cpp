@@ -228,7 +228,7 @@ TEST_F(TcpOpen, a_last_ack_beyond_the_backlog_is_ignored) {
     other.ack();
     EXPECT_TRUE(other.is_silent());
     EXPECT_EQ(host.drops(DropReason::tcp_backlog_full), 1U);
-    EXPECT_EQ(host.tcp().connections_used(), 2U);
+    EXPECT_EQ(host.tcp().connections_used(), 1U) << "the other one's SYN was answered with a cookie";
 }
 
 HostSetup aborting_on_overflow() {
@@ -268,7 +268,7 @@ TEST_F(TcpOpen, a_listener_that_closes_resets_what_it_has_not_handed_out) {
     while (auto frame = host.next()) {
         resets += frame->has(flag::rst);
     }
-    EXPECT_EQ(resets, 2);
+    EXPECT_EQ(resets, 1);  // as Linux: of a half-open one nobody hears
     EXPECT_EQ(host.tcp().connections_used(), 0U);
     EXPECT_EQ(host.tcp().listeners_used(), 0U);
 }

@@ -55,6 +55,33 @@ TEST(TcpOptions, are_padded_as_linux_pads_them) {
     EXPECT_TRUE(emit(TcpOptions{}).empty());
 }
 
+TEST(TcpOptions, of_fast_open_stand_behind_the_others_and_are_padded) {
+    const Bytes cookie{1, 2, 3, 4};
+    TcpOptions options;
+    options.wscale = 7;
+    options.fast_open_bytes = 4;
+    options.fast_open = cookie.data();
+    EXPECT_EQ(emit(options), (Bytes{1, 3, 3, 7, 34, 6, 1, 2, 3, 4, 1, 1}));
+    options.fast_open_experimental = true;
+    EXPECT_EQ(emit(options), (Bytes{1, 3, 3, 7, 254, 8, 0xf9, 0x89, 1, 2, 3, 4}));
+    options.fast_open_bytes = 0;
+    EXPECT_EQ(emit(options), (Bytes{1, 3, 3, 7, 254, 4, 0xf9, 0x89}));
+}
+
+TEST(TcpOptions, of_fast_open_are_read_with_4_to_16_bytes_and_an_even_number) {
+    const TcpOptions good = parse({34, 6, 1, 2, 3, 4, 1, 1});
+    ASSERT_EQ(good.fast_open_bytes, 4);
+    EXPECT_EQ(good.fast_open[3], 4);
+    EXPECT_FALSE(good.fast_open_experimental);
+    EXPECT_EQ(parse({34, 2, 1, 1}).fast_open_bytes, 0) << "asks for one";
+    EXPECT_EQ(parse({34, 4, 1, 2}).fast_open_bytes, -1);
+    EXPECT_EQ(parse({34, 7, 1, 2, 3, 4, 5, 1}).fast_open_bytes, -1);
+    EXPECT_EQ(parse({34, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18}).fast_open_bytes, -1);
+    EXPECT_TRUE(parse({254, 4, 0xf9, 0x89}).fast_open_experimental);
+    EXPECT_EQ(parse({254, 8, 0xf9, 0x89, 1, 2, 3, 4}).fast_open_bytes, 4);
+    EXPECT_EQ(parse({254, 4, 1, 2}).fast_open_bytes, -1) << "another experiment";
+}
+
 TEST(TcpOptions, carry_four_sack_blocks_alone_and_three_behind_a_timestamp) {
     TcpOptions options;
     options.sack_count = 4;
