@@ -71,7 +71,7 @@ protected:
         address.sin_addr.s_addr = htonl(0xC0A80001);
         const int fd = tool.socket(tool.userdata, AF_INET, SOCK_STREAM, IPPROTO_TCP);
         EXPECT_EQ(tool.bind(tool.userdata, fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-        EXPECT_EQ(tool.listen(tool.userdata, fd, 1), 0);
+        EXPECT_EQ(tool.listen(tool.userdata, fd, 8), 0);
         return fd;
     }
     int open() {

@@ -69,7 +69,8 @@ TEST(TcpOptions, of_fast_open_stand_behind_the_others_and_are_padded) {
 }
 
 TEST(TcpOptions, of_fast_open_are_read_with_4_to_16_bytes_and_an_even_number) {
-    const TcpOptions good = parse({34, 6, 1, 2, 3, 4, 1, 1});
+    const Bytes bytes{34, 6, 1, 2, 3, 4, 1, 1};  // the cookie is pointed to
+    const TcpOptions good = parse(bytes);
     ASSERT_EQ(good.fast_open_bytes, 4);
     EXPECT_EQ(good.fast_open[3], 4);
     EXPECT_FALSE(good.fast_open_experimental);
