@@ -61,6 +61,19 @@ TEST_F(TcpRequirement, a_port_is_listened_on_beside_its_connections_in_every_sta
     EXPECT_EQ(peer.expect().payload, "still here");
 }
 
+TEST(TcpPorts, of_listeners_are_not_picked_for_connections) {
+    HostSetup setup;
+    setup.tunables.ip_local_port_range = {40000, 40001};
+    Host host(setup);
+    Peer server(host, 7);
+    ASSERT_TRUE(host.tcp().listen(0, 40000, 1, {}, false));
+    for (int i = 0; i < 8; ++i) {
+        const auto picked = host.tcp().pick_port(host.address(), server.address, 7, host.now);
+        ASSERT_TRUE(picked);
+        EXPECT_EQ(*picked, 40001);
+    }
+}
+
 TEST_F(TcpRequirement, the_route_chooses_our_address_unless_the_program_does_and_it_stays) {
     const std::uint32_t second = ip(10, 0, 0, 7);
     ASSERT_TRUE(host.stack().ipv4().add_address({second, 24, 0}));
@@ -168,6 +181,7 @@ TEST_F(TcpRequirement, a_router_that_names_no_mtu_is_given_576_bytes_and_none_ma
     EXPECT_EQ(c->mss, 552 - 40 - 12);
     give_icmp(3, 4, seq, 1400);
     EXPECT_EQ(c->mss, 552 - 40 - 12) << "an error never makes them more";
+    EXPECT_EQ(c->path.mtu, 552);
     host.sent.clear();
 }
 
@@ -179,6 +193,17 @@ TEST_F(TcpRequirement, time_stamps_do_not_tell_how_long_we_have_been_up) {
     const std::uint32_t first = peer.expect().options.tsval, second = other.expect().options.tsval;
     EXPECT_NE(first, second);
     EXPECT_NE(first, static_cast<std::uint32_t>(count_ms(host.now.time_since_epoch())));
+}
+
+TEST_F(TcpRequirement, a_sack_block_that_reaches_beyond_what_was_sent_is_not_believed) {
+    open();
+    write(pattern(5 * 1448));
+    const std::uint32_t first = peer.expect_all().front().seq;
+    peer.ack_with_sack(first, {{Seq(first + 1448), Seq(first + 6 * 1448)}});
+    EXPECT_EQ(c->sacked_out, 0U);
+    peer.ack_with_sack(first, {{Seq(first + 1448), Seq(first + 5 * 1448)}});
+    EXPECT_EQ(c->sacked_out, 4U * 1448);
+    host.sent.clear();
 }
 
 TEST_F(TcpRequirement, nobody_is_connected_to_a_group) {
