@@ -81,7 +81,7 @@ WireSpec Scenario::choose_wire(bool is_bad) {
     wire.delay = between(10us, chance(20) ? 80ms : 2ms);
     if (chance(50)) {
         wire.rate_bps = 1'000'000ULL << random_.below(8);
-        wire.buffer_bytes = chance(30) ? 4'000 : 10'000 << random_.below(5);
+        wire.buffer_bytes = chance(30) ? 4'000U : 10'000U << random_.below(5);
     }
     if (chance(30)) {
         wire.jitter = between(1us, wire.delay + 2us);
