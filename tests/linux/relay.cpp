@@ -1,11 +1,12 @@
 // Two links and a bad wire between them: what arrives at one leaves at the other, with the same faults whatever the ends are. So Linux talks to Linux
 // (two taps) and Shunt to Linux (memif and a tap) over the same wire.
-//   relay LINK_A LINK_B FAULTS SEED SECONDS [ADDRESS PORT]
+//   relay LINK_A LINK_B FAULTS SEED SECONDS [ADDRESS PORT FLOOD_SECONDS]
 // FAULTS as --fault takes them, without the seed; for both directions. ADDRESS PORT: as soon as it knows both ends, it floods this one, at LINK_A, with SYNs
-// from random sources, as fast as the link takes them, and says at the end how many there were.
+// from random sources, as fast as the link takes them, and says afterwards how many there were.
 #include <arpa/inet.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -107,11 +108,11 @@ private:
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 6 && argc != 8) {
-        die("usage: relay LINK_A LINK_B FAULTS SEED SECONDS [ADDRESS PORT]");
+    if (argc != 6 && argc != 9) {
+        die("usage: relay LINK_A LINK_B FAULTS SEED SECONDS [ADDRESS PORT FLOOD_SECONDS]");
     }
     std::optional<Flood> flood;
-    if (argc == 8) {
+    if (argc == 9) {
         flood.emplace(argv[6], argv[7], std::strtoull(argv[4], nullptr, 0));
     }
     shunt::pmd::EalOptions eal;
@@ -134,18 +135,22 @@ int main(int argc, char** argv) {
     std::puts("relays");
     std::fflush(stdout);
     const Time end = now() + std::chrono::seconds(std::atoi(argv[5]));
+    Time flood_end = shunt::never;
     wire::Mac stations[2]{};
     for (Time at = now(); at < end && getppid() != 1; at = now()) {
         const bool was_busy = carry(ports[0], ports[1], at, stations[0]);
         const bool is_busy = carry(ports[1], ports[0], at, stations[1]);
         if (flood && stations[0] != wire::Mac{} && stations[1] != wire::Mac{}) {
+            flood_end = std::min(flood_end, at + std::chrono::seconds(std::atoi(argv[8])));
             flood->send(ports[0], stations[0], stations[1], at);
+            if (at >= flood_end) {
+                std::printf("flooded %llu\n", static_cast<unsigned long long>(ports[0].statistics().tx_frames));  // but for a few that were relayed
+                std::fflush(stdout);
+                flood.reset();
+            }
         } else if (!was_busy && !is_busy) {
             usleep(20);
         }
-    }
-    if (flood) {
-        std::printf("flooded %llu\n", static_cast<unsigned long long>(ports[0].statistics().tx_frames));  // but for a few that were relayed
     }
     for (unsigned i = 0; i < 2; ++i) {
         shunt::pmd::discard_held(*injectors[i]);
