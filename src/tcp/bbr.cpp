@@ -143,14 +143,20 @@ void leave_probe_rtt(Connection& c, Time now) noexcept {
     }
 }
 
+bool is_min_rtt_old(const Bbr& b, Time now) noexcept { return b.min_rtt_at != never && now > b.min_rtt_at + min_rtt_expires; }
+
+void note_round_trip(Bbr& b, Duration rtt, Time now) noexcept {
+    if (rtt >= Duration{} && (b.min_rtt_at == never || rtt <= b.min_rtt || is_min_rtt_old(b, now))) {
+        b.min_rtt = rtt;
+        b.min_rtt_at = now;
+    }
+}
+
 // 4.3.5: a round-trip time that has not been seen for ten seconds is looked for with an empty pipe.
 void update_min_rtt(Connection& c, const RateSample& sample, Time now) noexcept {
     Bbr& b = c.cc.bbr;
-    const bool has_expired = b.min_rtt_at != never && now > b.min_rtt_at + min_rtt_expires;
-    if (sample.rtt >= Duration{} && (b.min_rtt_at == never || sample.rtt <= b.min_rtt || has_expired)) {
-        b.min_rtt = sample.rtt;
-        b.min_rtt_at = now;
-    }
+    const bool has_expired = is_min_rtt_old(b, now);
+    note_round_trip(b, sample.rtt, now);
     if (has_expired && !b.restarts_from_idle && b.mode != Mode::probe_rtt) {
         save_cwnd(c);
         b.mode = Mode::probe_rtt;
@@ -246,10 +252,7 @@ void on_ack(Connection& c, const RateSample& sample, std::uint32_t cwnd, Time no
     c.cwnd = cwnd;
     if (is_small_talk(c, sample)) [[likely]] {
         c.cc.bbr.restarts_from_idle = false;
-        if (sample.rtt <= c.cc.bbr.min_rtt || now > c.cc.bbr.min_rtt_at + min_rtt_expires) {
-            c.cc.bbr.min_rtt = sample.rtt;
-            c.cc.bbr.min_rtt_at = now;
-        }
+        note_round_trip(c.cc.bbr, sample.rtt, now);
         return;
     }
     update_round_and_bandwidth(c, sample);

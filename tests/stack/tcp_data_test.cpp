@@ -262,19 +262,7 @@ TEST_F(TcpData, the_window_closes_as_the_buffer_fills_and_opens_when_it_is_read)
 TEST_F(TcpData, a_smaller_mtu_from_icmp_makes_segments_smaller_and_resends_what_was_too_large) {
     write(pattern(4000));
     const auto first = peer.expect_all();
-    IpFields quoted;
-    quoted.source = host.address();
-    quoted.destination = peer.address;
-    quoted.protocol = wire::protocol_tcp;
-    TcpFields segment;
-    segment.source_port = 80;
-    segment.destination_port = peer.port;
-    segment.seq = first[0].seq;
-    IpFields router;
-    router.source = ip(10, 0, 0, 254);
-    router.destination = host.address();
-    router.protocol = wire::protocol_icmp;
-    host.give_ip(ipv4(router, icmp(3, 4, 1000, ipv4(quoted, tcp(host.address(), peer.address, segment, {})))));
+    give_icmp(3, 4, first[0].seq, 1000);
     EXPECT_EQ(c->mss, 1000 - 40 - 12);
     EXPECT_EQ(c->error, 0);
     host.advance(1s);
@@ -292,8 +280,7 @@ TEST_F(TcpData, a_smaller_mtu_from_icmp_makes_segments_smaller_and_resends_what_
     EXPECT_TRUE(again == pattern(again.size()));
     EXPECT_GE(again.size(), 2896U);
     // An error about a sequence number that is not under way is a forgery.
-    segment.seq = first[0].seq - 100'000;
-    host.give_ip(ipv4(router, icmp(3, 4, 600, ipv4(quoted, tcp(host.address(), peer.address, segment, {})))));
+    give_icmp(3, 4, first[0].seq - 100'000, 600);
     EXPECT_EQ(c->mss, 948);
 }
 

@@ -10,22 +10,6 @@ using tcp::State;
 
 class TcpRequirement : public TcpTest {
 protected:
-    // An ICMP message about the segment that starts at `seq`, from a router.
-    void give_icmp(std::uint8_t type, std::uint8_t code, std::uint32_t seq, std::uint32_t last_word = 0) {
-        IpFields quoted;
-        quoted.source = host.address();
-        quoted.destination = peer.address;
-        quoted.protocol = wire::protocol_tcp;
-        TcpFields segment;
-        segment.source_port = 80;
-        segment.destination_port = peer.port;
-        segment.seq = seq;
-        IpFields router;
-        router.source = ip(10, 0, 0, 254);
-        router.destination = host.address();
-        router.protocol = wire::protocol_icmp;
-        host.give_ip(ipv4(router, icmp(type, code, last_word, ipv4(quoted, tcp(host.address(), peer.address, segment, {})))));
-    }
     // A SYN to port 80.
     Bytes syn_to(std::uint32_t destination) const {
         IpFields f;

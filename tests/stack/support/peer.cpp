@@ -172,6 +172,22 @@ void TcpTest::shutdown() {
     host.flush();
 }
 
+void TcpTest::give_icmp(std::uint8_t type, std::uint8_t code, std::uint32_t seq, std::uint32_t last_word) {
+    IpFields quoted;
+    quoted.source = host.address();
+    quoted.destination = peer.address;
+    quoted.protocol = wire::protocol_tcp;
+    TcpFields segment;
+    segment.source_port = peer.host_port;
+    segment.destination_port = peer.port;
+    segment.seq = seq;
+    IpFields router;
+    router.source = ip(10, 0, 0, 254);
+    router.destination = host.address();
+    router.protocol = wire::protocol_icmp;
+    host.give_ip(ipv4(router, icmp(type, code, last_word, ipv4(quoted, tcp(host.address(), peer.address, segment, {})))));
+}
+
 void TcpTest::make_ordinary() {
     c->quick_acks = 0;
     c->options.quickack = false;

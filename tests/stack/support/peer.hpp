@@ -58,6 +58,8 @@ protected:
     Bytes read(std::size_t size = 1 << 20);
     void close(bool linger0 = false);
     void shutdown();
+    // An ICMP message about the segment that starts at `seq`, from a router.
+    void give_icmp(std::uint8_t type, std::uint8_t code, std::uint32_t seq, std::uint32_t last_word = 0);
     // From here on the stack has used up its first quick ACKs, and the congestion window stands open.
     void make_ordinary();
 
