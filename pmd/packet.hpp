@@ -33,6 +33,7 @@ struct PacketMeta {
     std::uint16_t payload_offset = 0;  // TCP transmit: headroom at which the payload starts; headers of the last transmission may stand before it
     std::uint32_t delivered_at = 0;   // TCP transmit: the connection's, when it was sent
     std::uint32_t flight_began_at = 0;  // the same
+    std::uint32_t stamp_key = 0;    // TCP transmit: sequence number of the byte whose way SO_TIMESTAMPING reports
 };
 inline constexpr std::size_t packet_meta_bytes = 64;
 static_assert(sizeof(PacketMeta) <= packet_meta_bytes);

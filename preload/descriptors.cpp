@@ -92,6 +92,11 @@ int control(int fd, int command, long argument) noexcept {
             socket::set_nonblocking(*socket, (argument & O_NONBLOCK) != 0);
         }
     }
+    if (command == F_SETOWN && result == 0) {
+        if (socket::Socket* socket = fds.socket_of(fd)) {
+            socket::set_signal_owner(*socket, static_cast<int>(argument));
+        }
+    }
     return result;
 }
 

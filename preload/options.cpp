@@ -20,11 +20,6 @@ bool joins_group(int level, int name) noexcept {
     return level == IPPROTO_IPV6 && (name == IPV6_JOIN_GROUP || name == MCAST_JOIN_GROUP || name == MCAST_JOIN_SOURCE_GROUP);
 }
 
-// Set again and again while a connection lives; the kernel's socket, out of the game by then, need not hear of them.
-bool is_momentary(int level, int name) noexcept {
-    return level == IPPROTO_TCP && (name == TCP_QUICKACK || name == TCP_CORK);
-}
-
 // A fresh socket may still be the kernel's: it is from here on, when it is asked for what the stack does not have.
 int set_foreign_option(int fd, Word word, int level, int name, const void* value, socklen_t length) noexcept {
     if (word.is_socket() || must_be_ours()) {
@@ -47,7 +42,7 @@ int set_option(int fd, Word word, int level, int name, const void* value, sockle
     if (joins_group(level, name)) {
         log_kernel(fd, "Shunt does not carry multicast groups yet", nullptr, 0);
     }
-    if (word.is_socket() && is_momentary(level, name)) {
+    if (word.is_socket() && socket::is_ours_alone(level, name)) {
         return answer(socket::set_option(word.socket(), level, name, value, length));
     }
     const int result = real.setsockopt(fd, level, name, value, length);

@@ -103,7 +103,7 @@ long splice_in(int fd, Word word, int pipe_fd, std::size_t size, unsigned flags)
         return ready < 0 ? ready : -EAGAIN;
     }
     std::byte piece[page_bytes];
-    const long count = socket::receive(word.socket(), fd, piece, std::min(size, page_bytes), 0);
+    const long count = socket::receive(word.socket(), fd, piece, std::min(size, page_bytes), socket::receive_up_to_urgent);
     return count > 0 ? sys::write(pipe_fd, piece, static_cast<std::size_t>(count)) : count;
 }
 

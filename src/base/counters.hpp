@@ -88,6 +88,7 @@ namespace shunt {
     X(tcp_resets_sent, "RST sent")                                                \
     X(tcp_resets_received, "RST accepted")                                        \
     X(tcp_challenge_acks, "challenge ACKs sent (RFC 5961)")                       \
+    X(tcp_mtu_probes, "segments sent to find the path's MTU (RFC 4821)")           \
     X(tcp_zero_window_probes, "zero-window probes sent")                          \
     X(tcp_keepalives, "keep-alive probes sent")                                   \
     X(tcp_rx_collapsed, "small segments copied together to save packets")

@@ -55,6 +55,11 @@ struct Tunables {
     std::int32_t tcp_early_retrans = 3;   // tail loss probe
     std::int32_t tcp_recovery = 1;        // RACK, bits: 2 the reordering window stays, 4 it holds from the first duplicate ACK on
     std::int32_t tcp_frto = 2;            // 0: off
+    std::int32_t tcp_mtu_probing = 0;     // 1: after a black hole; 2: always
+    std::int32_t tcp_base_mss = 1024;
+    std::int32_t tcp_mtu_probe_floor = 48;
+    std::int32_t tcp_probe_interval = 600;  // seconds
+    std::int32_t tcp_probe_threshold = 8;   // bytes
     std::int32_t tcp_slow_start_after_idle = 1;
     std::int32_t tcp_no_metrics_save = 0;
     CongestionControl tcp_congestion_control = CongestionControl::cubic;
@@ -73,6 +78,7 @@ struct Tunables {
     std::int32_t tcp_max_tw_buckets = 262144;
     std::int32_t tcp_challenge_ack_limit = 1000;  // a second, all connections
     std::int32_t tcp_invalid_ratelimit = 500;     // ms between two answers to segments without data that are out of order
+    std::int32_t tcp_stdurg = 0;  // 1: the urgent pointer names the urgent byte (RFC 1122), not the one behind it
     // net.ipv4.*: the rest
     std::int32_t ip_default_ttl = 64;
     PortRange ip_local_port_range{32768, 60999};

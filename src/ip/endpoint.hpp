@@ -13,6 +13,7 @@ inline constexpr std::uint8_t output = 2;    // room to send, or connected
 inline constexpr std::uint8_t error = 4;     // an error to be fetched
 inline constexpr std::uint8_t hangup = 8;    // both directions are over
 inline constexpr std::uint8_t peer_shut = 16;  // the peer will send no more
+inline constexpr std::uint8_t urgent = 32;     // urgent data are announced
 }  // namespace ready
 
 enum class EndpointKind : std::uint8_t { udp, tcp_connection, tcp_listener };

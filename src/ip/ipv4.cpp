@@ -94,6 +94,29 @@ bool Ipv4::reaches(std::uint32_t destination) const noexcept {
     return owns(destination) || (destination != 0 && address_for(destination) != nullptr);
 }
 
+std::uint16_t Ipv4::mtu_to(std::uint32_t destination, std::uint16_t of_link) const noexcept {
+    const auto known = std::find_if(learned_.begin(), learned_.begin() + learned_count_, [destination](const LearnedMtu& each) { return each.destination == destination; });
+    return known != learned_.begin() + learned_count_ ? std::min(known->mtu, of_link) : of_link;
+}
+
+void Ipv4::learn_mtu(std::uint32_t destination, std::uint16_t mtu, Time now) noexcept {
+    constexpr Duration lasts = std::chrono::minutes(10);  // Linux: net.ipv4.route.mtu_expires
+    auto place = std::find_if(learned_.begin(), learned_.begin() + learned_count_, [destination](const LearnedMtu& each) { return each.destination == destination; });
+    if (place == learned_.begin() + learned_count_) {
+        if (learned_count_ < learned_max) {
+            ++learned_count_;
+        } else {
+            place = std::min_element(learned_.begin(), learned_.end(), [](const LearnedMtu& a, const LearnedMtu& b) { return a.until < b.until; });
+        }
+    }
+    *place = {destination, mtu, now + lasts};
+}
+
+void Ipv4::forget_mtus(Time now) noexcept {
+    const auto end = std::remove_if(learned_.begin(), learned_.begin() + learned_count_, [now](const LearnedMtu& each) { return each.until <= now; });
+    learned_count_ = static_cast<unsigned>(end - learned_.begin());
+}
+
 Result<Path> Ipv4::route(std::uint32_t destination, std::uint32_t source) noexcept {
     if (source != 0 && !owns(source)) {
         return fail(EADDRNOTAVAIL);
@@ -113,7 +136,7 @@ Result<Path> Ipv4::route(std::uint32_t destination, std::uint32_t source) noexce
     const bool direct = ours->contains(destination) || destination == wire::limited_broadcast;
     path.source = source != 0 ? source : ours->address;
     path.link = links_[ours->link];
-    path.mtu = path.link->port.mtu;
+    path.mtu = mtu_to(destination, path.link->port.mtu);
     path.neighbour = path.link->neighbour(direct ? destination : gateway_);
     if (path.neighbour == nullptr) {
         return fail(ENOBUFS);
@@ -210,7 +233,7 @@ void Ipv4::write_header(Packet* packet, const Path& path, std::uint8_t protocol,
 }
 
 void Ipv4::output(Packet* packet, const Path& path, std::uint8_t protocol, Time now, std::uint8_t ecn) noexcept {
-    write_header(packet, path, protocol, ++identification_, wire::Ipv4Header::dont_fragment, ecn);
+    write_header(packet, path, protocol, ++identification_, path.fragment_field, ecn);
     if (path.link != nullptr) {
         const pmd::Offloads& offloads = path.link->port.offloads;
         const bool tcp = protocol == wire::protocol_tcp && offloads.tx_tcp_checksum;

@@ -29,6 +29,7 @@ struct Path {
     std::uint16_t mtu = 1500;
     std::uint8_t tos = 0;
     std::uint8_t ttl = 64;
+    std::uint16_t fragment_field = wire::Ipv4Header::dont_fragment;
 
     bool is_local() const noexcept { return link == nullptr; }
 };
@@ -98,6 +99,10 @@ public:
     static bool offloads_tcp_checksum(const Path& path) noexcept { return path.link != nullptr && path.link->port.offloads.tx_tcp_checksum; }
     static bool offloads_udp_checksum(const Path& path) noexcept { return path.link != nullptr && path.link->port.offloads.tx_udp_checksum; }
 
+    // A router has told the MTU of the way to `destination`: new paths have it for ten minutes (RFC 1191, 6.3).
+    void learn_mtu(std::uint32_t destination, std::uint16_t mtu, Time now) noexcept;
+    void forget_mtus(Time now) noexcept;  // those whose time is over
+
     // Packets that we sent to ourselves; the stack takes them in its next poll.
     Packet* take_looped() noexcept;
     bool has_looped() const noexcept { return !looped_.is_empty(); }
@@ -114,6 +119,14 @@ public:
     pmd::Port* packet_source() const noexcept { return &links_[0]->port; }
 
 private:
+    struct LearnedMtu {
+        std::uint32_t destination = 0;
+        std::uint16_t mtu = 0;
+        Time until{};
+    };
+    static constexpr unsigned learned_max = 64;
+
+    std::uint16_t mtu_to(std::uint32_t destination, std::uint16_t of_link) const noexcept;
     void write_header(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment, std::uint8_t ecn) noexcept;
     Packet* reassemble(Packet* packet, Time now) noexcept;
     void count_failed_fragments() noexcept;
@@ -126,6 +139,8 @@ private:
     unsigned link_count_ = 0;
     std::array<Ipv4Address, addresses_max> addresses_{};
     unsigned address_count_ = 0;
+    std::array<LearnedMtu, learned_max> learned_{};
+    unsigned learned_count_ = 0;
     std::uint32_t gateway_ = 0;
     bool owns_loopback_ = false;
     std::uint8_t ttl_;

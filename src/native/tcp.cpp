@@ -43,20 +43,23 @@ int why_not_send(tcp::Connection& c) noexcept {
     return is_opening(c) ? EAGAIN : EPIPE;
 }
 
-// As why_not_send, with room for `bytes` to be there; ACKs that wait at the port may make it.
-int make_room(const Inside& inside, tcp::Connection& c, std::uint32_t bytes) noexcept {
+// As why_not_send, with room to be there; ACKs that wait at the port may make it.
+int make_room(const Inside& inside, tcp::Connection& c) noexcept {
     if (const int error = why_not_send(c); error != 0) [[unlikely]] {
         return error;
     }
-    if (inside.tcp().send_room(c) >= bytes) [[likely]] {
+    if (inside.tcp().has_send_memory(c)) [[likely]] {
         return 0;
     }
     inside.poll(inside.now());
     if (const int error = why_not_send(c); error != 0) {
         return error;
     }
-    const bool never_fits = c.buffered() == 0;  // a buffer smaller than the claim: it may overflow by one segment
-    return inside.tcp().send_room(c) >= bytes || never_fits ? 0 : EAGAIN;
+    if (inside.tcp().has_send_memory(c)) {
+        return 0;
+    }
+    c.wants_room = true;
+    return EAGAIN;
 }
 
 // A program that only sends must not starve what comes in.
@@ -169,7 +172,7 @@ Expected<SendBuffer> TcpSocket::claim(std::size_t bytes) noexcept {
     if (bytes > c.mss) [[unlikely]] {
         return failure(is_opening(c) ? EAGAIN : EMSGSIZE);
     }
-    if (const int error = make_room(inside, c, static_cast<std::uint32_t>(bytes)); error != 0) [[unlikely]] {
+    if (const int error = make_room(inside, c); error != 0) [[unlikely]] {
         return failure(error);
     }
     Packet* packet = inside.tcp().claim(c);
@@ -209,7 +212,7 @@ Expected<std::size_t> TcpSocket::send(std::span<const std::byte> data, More more
     }
     const Inside inside(*layer_);
     tcp::Connection& c = *socket_->connection;
-    if (const int error = make_room(inside, c, 1); error != 0) [[unlikely]] {
+    if (const int error = make_room(inside, c); error != 0) [[unlikely]] {
         return failure(error);
     }
     const Time now = inside.now();
@@ -227,11 +230,13 @@ bool TcpSocket::wait_writable(Instant deadline) const noexcept {
         return false;
     }
     const Inside inside(*layer_);
-    const tcp::Connection& c = *socket_->connection;
+    tcp::Connection& c = *socket_->connection;
     tcp::Tcp& tcp = inside.tcp();
     socket::Socket* const sockets[] = {socket_};
-    return wait_until(inside, sockets, deadline,
-                      [&c, &tcp] { return !is_opening(c) && (c.error != 0 || !c.can_send() || tcp.send_room(c) >= c.mss); });
+    return wait_until(inside, sockets, deadline, [&c, &tcp] {
+        c.wants_room = true;
+        return !is_opening(c) && (c.error != 0 || !c.can_send() || tcp.has_send_memory(c));
+    });
 }
 
 std::size_t TcpSocket::unacknowledged() const noexcept {

@@ -1,5 +1,7 @@
 #include "socket/ancillary.hpp"
 
+#include <netinet/tcp.h>
+
 #include <cstring>
 #include <ctime>
 
@@ -8,35 +10,24 @@
 namespace shunt::socket {
 namespace {
 
-class ControlWriter {
-public:
-    explicit ControlWriter(msghdr& message) noexcept : message_(message), room_(message.msg_controllen) { message.msg_controllen = 0; }
-    void add(int level, int type, const void* data, std::size_t size) noexcept {
-        if (room_ < CMSG_SPACE(size)) {
-            message_.msg_flags |= MSG_CTRUNC;
-            return;
-        }
-        auto* header = reinterpret_cast<cmsghdr*>(static_cast<char*>(message_.msg_control) + message_.msg_controllen);
-        header->cmsg_level = level;
-        header->cmsg_type = type;
-        header->cmsg_len = CMSG_LEN(size);
-        std::memcpy(CMSG_DATA(header), data, size);
-        message_.msg_controllen += CMSG_SPACE(size);
-        room_ -= CMSG_SPACE(size);
-    }
-
-private:
-    msghdr& message_;
-    std::size_t room_;
-};
-
 // The wall clock at which the packet was received: now, less the time since.
-timespec wall_time_of(const Layer& layer, const Packet& packet) noexcept {
-    timespec wall{};
-    clock_gettime(CLOCK_REALTIME, &wall);
-    const std::int64_t age = layer.now().time_since_epoch().count() - packet.meta().stamp_ns;
+timespec wall_time_of(const Layer& layer, std::int64_t stamp_ns) noexcept {
+    const timespec wall = wall_time(layer);
+    const std::int64_t age = layer.now().time_since_epoch().count() - stamp_ns;
     const std::int64_t total = wall.tv_sec * 1'000'000'000 + wall.tv_nsec - age;
     return {static_cast<time_t>(total / 1'000'000'000), static_cast<long>(total % 1'000'000'000)};
+}
+
+// SO_TIMESTAMP or SO_TIMESTAMPNS, as asked.
+void add_arrival(ControlWriter& writer, const Layer& layer, const Socket& socket, std::int64_t stamp_ns) noexcept {
+    if (socket.timestamp_ns) {
+        const timespec at = wall_time_of(layer, stamp_ns);
+        writer.add(SOL_SOCKET, SO_TIMESTAMPNS, &at, sizeof at);
+    } else if (socket.timestamp) {
+        const timespec at = wall_time_of(layer, stamp_ns);
+        const timeval coarse{at.tv_sec, at.tv_nsec / 1000};
+        writer.add(SOL_SOCKET, SO_TIMESTAMP, &coarse, sizeof coarse);
+    }
 }
 
 template <class T>
@@ -49,6 +40,25 @@ bool read(const cmsghdr& header, T& to) noexcept {
 }
 
 }  // namespace
+
+void ControlWriter::add(int level, int type, const void* data, std::size_t size) noexcept {
+    if (message_.msg_control == nullptr || room_ < CMSG_SPACE(size)) {
+        message_.msg_flags |= MSG_CTRUNC;
+        return;
+    }
+    auto* header = reinterpret_cast<cmsghdr*>(static_cast<char*>(message_.msg_control) + message_.msg_controllen);
+    header->cmsg_level = level;
+    header->cmsg_type = type;
+    header->cmsg_len = CMSG_LEN(size);
+    std::memcpy(CMSG_DATA(header), data, size);
+    message_.msg_controllen += CMSG_SPACE(size);
+    room_ -= CMSG_SPACE(size);
+}
+
+void ControlWriter::add_stamps(const Layer& layer, Time at) noexcept {
+    const timespec stamps[3] = {wall_time_of(layer, at.time_since_epoch().count()), {}, {}};  // software; none of hardware
+    add(SOL_SOCKET, SO_TIMESTAMPING, stamps, sizeof stamps);
+}
 
 SendControl::SendControl(Stack& stack, UdpEndpoint& udp, const msghdr& message) noexcept
     : udp_(udp), local_address_(udp.local_address), tos_(udp.tos), ttl_(udp.ttl) {
@@ -123,20 +133,29 @@ long SendControl::use_source(Stack& stack, std::uint32_t address) noexcept {
     return 0;
 }
 
+void write_stream_ancillary(const Layer& layer, const Socket& socket, std::int64_t stamp_ns, msghdr& message) noexcept {
+    const tcp::Connection& c = *socket.connection;
+    ControlWriter writer(message);
+    if (stamp_ns != 0) {
+        constexpr std::uint32_t wanted = tcp::timestamping::software | tcp::timestamping::rx_software;
+        add_arrival(writer, layer, socket, stamp_ns);
+        if ((c.options.timestamping & wanted) == wanted) {
+            writer.add_stamps(layer, Time{Duration(stamp_ns)});
+        }
+    }
+    if (socket.inq) {
+        const int left = c.rcv_queued == 0 && c.fin_received ? 1 : static_cast<int>(c.rcv_queued);  // as Linux: one more read brings the end
+        writer.add(IPPROTO_TCP, TCP_CM_INQ, &left, sizeof left);
+    }
+}
+
 void write_ancillary(Layer& layer, const Socket& socket, const Packet& packet, msghdr& message) noexcept {
     if (message.msg_control == nullptr) {
         message.msg_controllen = 0;
         return;
     }
     ControlWriter writer(message);
-    if (socket.timestamp_ns) {
-        const timespec at = wall_time_of(layer, packet);
-        writer.add(SOL_SOCKET, SO_TIMESTAMPNS, &at, sizeof at);
-    } else if (socket.timestamp) {
-        const timespec at = wall_time_of(layer, packet);
-        const timeval coarse{at.tv_sec, at.tv_nsec / 1000};
-        writer.add(SOL_SOCKET, SO_TIMESTAMP, &coarse, sizeof coarse);
-    }
+    add_arrival(writer, layer, socket, packet.meta().stamp_ns);
     if (socket.pktinfo && socket.is_v6) {
         in6_pktinfo info{};
         info.ipi6_addr.s6_addr[10] = info.ipi6_addr.s6_addr[11] = 0xff;  // v4-mapped

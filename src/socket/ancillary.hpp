@@ -5,6 +5,23 @@
 
 namespace shunt::socket {
 
+// Control messages one after the other; what does not fit sets MSG_CTRUNC.
+class ControlWriter {
+public:
+    explicit ControlWriter(msghdr& message) noexcept : message_(message), room_(message.msg_controllen) { message.msg_controllen = 0; }
+    void add(int level, int type, const void* data, std::size_t size) noexcept;
+    void add_stamps(const Layer& layer, Time at) noexcept;  // SCM_TIMESTAMPING
+
+private:
+    msghdr& message_;
+    std::size_t room_;
+};
+
+// Of a connection: TCP_CM_INQ, and when the last byte read had arrived (`stamp_ns`, not 0).
+void write_stream_ancillary(const Layer& layer, const Socket& socket, std::int64_t stamp_ns, msghdr& message) noexcept;
+// The oldest report of the error queue into `message`; -EAGAIN when there is none.
+long receive_report(Layer& layer, tcp::Connection& c, msghdr& message) noexcept;
+
 // IP_PKTINFO, SO_TIMESTAMP, SO_TIMESTAMPNS of a datagram; sets msg_controllen and MSG_CTRUNC.
 void write_ancillary(Layer& layer, const Socket& socket, const Packet& packet, msghdr& message) noexcept;
 

@@ -1,7 +1,9 @@
 // The layer's tables, news on their way to epoll sets and sleepers, addresses as programs write them.
 #include <sys/eventfd.h>
 
+#include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "base/sys.hpp"
 #include "pmd/driver_calls.hpp"
@@ -61,10 +63,13 @@ void make_ready(EpollSet& set, Interest& interest) noexcept {
 
 void dispatch(Layer& layer) noexcept {
     while (Endpoint* endpoint = layer.stack->changed().pop()) {
-        endpoint->news = 0;
+        const std::uint8_t news = std::exchange(endpoint->news, std::uint8_t{0});
         auto* socket = static_cast<Socket*>(endpoint->owner);
         if (socket == nullptr) {
             continue;
+        }
+        if ((news & ready::urgent) != 0 && socket->signal_owner != 0) [[unlikely]] {
+            sys::call(SYS_kill, socket->signal_owner, SIGURG);
         }
         layer.pending_wakes |= socket->sleepers;
         for (Interest* interest = socket->interests; interest != nullptr; interest = interest->next_of_socket) {
@@ -79,7 +84,7 @@ void dispatch(Layer& layer) noexcept {
 namespace {
 
 short readiness_of_connection(const Layer& layer, const Socket& socket) noexcept {
-    const tcp::Connection& c = *socket.connection;
+    tcp::Connection& c = *socket.connection;
     using tcp::State;
     if (c.is_opening()) {
         return c.opening.is_deferred ? POLLOUT | POLLWRNORM : 0;
@@ -88,8 +93,13 @@ short readiness_of_connection(const Layer& layer, const Socket& socket) noexcept
     const bool is_over = c.state == State::closed || c.state == State::time_wait;
     const bool no_more_input = c.fin_received || c.rcv_shut || is_over;
     const bool no_more_output = c.fin_queued || is_over;
-    if (c.rcv_queued >= socket.rcvlowat || no_more_input) {
+    const bool hides_byte = c.urgent != tcp::Urgent::none && c.rcv_up == c.copied_seq() && !c.options.oob_inline;
+    const bool is_full = c.rcv_queued > (hides_byte ? 1U : 0U) && c.rcv_adv - c.rcv_nxt <= c.rcv_mss;  // waiting for more would be in vain
+    if (c.rcv_queued >= socket.rcvlowat + (hides_byte ? 1 : 0) || is_full || no_more_input) {
         mask |= POLLIN | POLLRDNORM;
+    }
+    if (c.urgent == tcp::Urgent::valid) {
+        mask |= POLLPRI;
     }
     if (no_more_input) {
         mask |= POLLRDHUP;
@@ -99,13 +109,12 @@ short readiness_of_connection(const Layer& layer, const Socket& socket) noexcept
     }
     if (no_more_output) {
         mask |= POLLOUT | POLLWRNORM;
+    } else if (layer.stack->tcp().is_writable(c)) {
+        mask |= POLLOUT | POLLWRNORM;
     } else {
-        const std::uint32_t room = layer.stack->tcp().send_room(c);
-        if (room != 0 && room >= c.buffered() / 2) {  // as Linux: a third of the buffer free
-            mask |= POLLOUT | POLLWRNORM;
-        }
+        c.wants_room = true;
     }
-    if (c.error != 0) {
+    if (c.error != 0 || !c.error_queue.is_empty()) {
         mask |= POLLERR;
     }
     return static_cast<short>(mask);

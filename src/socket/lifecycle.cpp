@@ -48,7 +48,10 @@ void linger(Guard& guard, Socket& socket) noexcept {
     WaitFor what;
     what.sockets = sockets;
     what.deadline = layer.now() + std::chrono::seconds(socket.linger_s);
-    wait_until(guard, what, [c] { return c->buffered() == 0 || c->state == tcp::State::closed || c->state == tcp::State::time_wait; });
+    wait_until(guard, what, [c] {
+        c->wants_room = true;
+        return c->buffered() == 0 || c->state == tcp::State::closed || c->state == tcp::State::time_wait;
+    });
 }
 
 Socket* wrap_accepted(Layer& layer, const Socket& from, tcp::Connection& c) noexcept {
@@ -61,6 +64,10 @@ Socket* wrap_accepted(Layer& layer, const Socket& from, tcp::Connection& c) noex
     socket->reuse_port = from.reuse_port;
     socket->linger_s = from.linger_s;
     socket->rcvlowat = from.rcvlowat;
+    socket->inq = from.inq;
+    socket->zerocopy = from.zerocopy;
+    socket->timestamp = from.timestamp;
+    socket->timestamp_ns = from.timestamp_ns;
     socket->rcvtimeo = from.rcvtimeo;
     socket->sndtimeo = from.sndtimeo;
     socket->connection = &c;
@@ -103,6 +110,9 @@ Result<Socket*> open(Stack& stack, int fd) {
     socket->type = type;
     socket->is_v6 = domain == AF_INET6;
     socket->nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
+    if (type == SOCK_STREAM) {
+        socket->signal_owner = static_cast<int>(sys::fcntl(fd, F_GETOWN));
+    }
     import_options(*socket, fd);
     return socket;
 }

@@ -9,8 +9,8 @@
 
 namespace shunt::socket {
 
-std::uint32_t to_timeouts(int seconds) noexcept {
-    std::uint32_t count = 0;
+std::uint8_t to_timeouts(int seconds) noexcept {
+    std::uint8_t count = 0;
     for (int period = 0, next = 1; period < seconds && count < 255; ++count, next = std::min(next * 2, 120)) {
         period += next;
     }

@@ -7,7 +7,7 @@
 namespace shunt::socket {
 
 // TCP_DEFER_ACCEPT counts in time-outs of the SYN-ACK: 1 s, doubled each time, 120 s at most (Linux: secs_to_retrans).
-std::uint32_t to_timeouts(int seconds) noexcept;
+std::uint8_t to_timeouts(int seconds) noexcept;
 int to_seconds(std::uint32_t timeouts) noexcept;
 
 long set_fast_open_queue(Layer& layer, Socket& socket, int value) noexcept;

@@ -2,10 +2,8 @@
 // the list of those that the kernel's descriptor may keep for itself.
 #include "socket/options.hpp"
 
-#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
-#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <array>
@@ -17,12 +15,14 @@
 #include "base/sys.hpp"
 #include "socket/guard.hpp"
 #include "socket/opening.hpp"
+#include "socket/tcp_info.hpp"
 #include "tcp/congestion.hpp"
 
 namespace shunt::socket {
 namespace {
 
 constexpr int buffer_lock_option = 72;  // SO_BUF_LOCK, Linux 5.14
+constexpr int meminfo_option = 55;      // SO_MEMINFO
 
 struct Value {
     void* data;
@@ -72,10 +72,13 @@ long get_buffer(Layer& layer, Socket& socket, Value value, bool receive) noexcep
         return value.give(receive ? static_cast<int>(socket.udp->rcvbuf) : send_bytes);
     }
     const tcp::ConnectionOptions& o = tcp_options(socket);
+    const tcp::Connection* c = socket.connection;
     if (receive) {
-        return value.give(o.rcvbuf_locked ? static_cast<int>(o.rcvbuf) : t.tcp_rmem.default_bytes);
+        const int now = c != nullptr ? static_cast<int>(c->rcvbuf * 2) : t.tcp_rmem.default_bytes;
+        return value.give(o.rcvbuf_locked ? static_cast<int>(o.rcvbuf) : now);
     }
-    return value.give(o.sndbuf_locked ? static_cast<int>(o.sndbuf) : t.tcp_wmem.default_bytes);
+    const int now = c != nullptr ? static_cast<int>(c->sndbuf) : t.tcp_wmem.default_bytes;
+    return value.give(o.sndbuf_locked ? static_cast<int>(o.sndbuf) : now);
 }
 
 std::uint32_t doubled(int value, std::uint32_t minimum) noexcept {
@@ -119,55 +122,73 @@ long get_error(Layer&, Socket& socket, Value value) noexcept {
     return value.give(error);
 }
 
-int tcp_info_state(const Socket& socket) noexcept {
-    if (socket.listener != nullptr) {
-        return TCP_LISTEN;
-    }
-    if (socket.connection == nullptr) {
-        return TCP_CLOSE;
-    }
-    constexpr int states[] = {TCP_CLOSE,     TCP_SYN_SENT,   TCP_SYN_RECV, TCP_ESTABLISHED, TCP_FIN_WAIT1,
-                              TCP_FIN_WAIT2, TCP_CLOSE_WAIT, TCP_CLOSING,  TCP_LAST_ACK,    TCP_TIME_WAIT};
-    return states[static_cast<int>(socket.connection->state)];
+long get_tcp_info(Layer& layer, Socket& socket, Value value) noexcept {
+    std::array<std::byte, tcp_info_bytes_max> info;
+    const std::size_t bytes = fill_tcp_info(layer, socket, info.data());
+    return value.give(info.data(), bytes);
 }
 
-long get_tcp_info(Layer& layer, Socket& socket, Value value) noexcept {
-    tcp_info info{};
-    info.tcpi_state = static_cast<std::uint8_t>(tcp_info_state(socket));
+// SK_MEMINFO_*: received, its limit, under way, its limit, reserved, to send, options, backlog, drops.
+long get_memory_info(Layer& layer, Socket& socket, Value value) noexcept {
+    std::array<std::uint32_t, 9> info{};
     if (const tcp::Connection* c = socket.connection) {
-        constexpr int recovery_states[] = {TCP_CA_Open, TCP_CA_Disorder, TCP_CA_CWR, TCP_CA_Recovery, TCP_CA_Loss};
-        info.tcpi_ca_state = static_cast<std::uint8_t>(recovery_states[static_cast<int>(c->recovery)]);
-        info.tcpi_options = static_cast<std::uint8_t>((c->has_timestamps ? TCPI_OPT_TIMESTAMPS : 0) | (c->has_sack ? TCPI_OPT_SACK : 0) |
-                                                      (c->has_wscale ? TCPI_OPT_WSCALE : 0) | (c->has_ecn ? TCPI_OPT_ECN : 0) |
-                                                      (c->opening.data_accepted ? TCPI_OPT_SYN_DATA : 0));
-        info.tcpi_snd_wscale = c->snd_wscale & 0xf;
-        info.tcpi_rcv_wscale = c->rcv_wscale & 0xf;
-        info.tcpi_rto = static_cast<std::uint32_t>(count_us(c->rto));
-        info.tcpi_snd_mss = c->mss;
-        info.tcpi_rcv_mss = c->rcv_mss;
-        info.tcpi_unacked = (c->outstanding() + c->mss - 1) / c->mss;
-        info.tcpi_sacked = c->sacked_out / c->mss;
-        info.tcpi_lost = c->lost_out / c->mss;
-        info.tcpi_retrans = c->retrans_out / c->mss;
-        info.tcpi_backoff = c->backoff;
-        info.tcpi_probes = static_cast<std::uint8_t>(c->probes);
-        info.tcpi_pmtu = c->path.mtu;
-        info.tcpi_rtt = static_cast<std::uint32_t>(count_us(c->srtt));
-        info.tcpi_rttvar = static_cast<std::uint32_t>(count_us(c->rttvar));
-        info.tcpi_snd_ssthresh = c->ssthresh == 0xffff'ffff ? 0x7fff'ffff : c->ssthresh / c->mss;
-        info.tcpi_snd_cwnd = c->cwnd / c->mss;
-        info.tcpi_advmss = static_cast<std::uint32_t>(c->path.mtu - 40);
-        info.tcpi_rcv_space = c->rcvbuf;
-        info.tcpi_total_retrans = static_cast<std::uint32_t>(c->retransmits);
-        const Time now = layer.now();
-        info.tcpi_last_data_sent = static_cast<std::uint32_t>(count_ms(now - c->last_sent_at));
-        info.tcpi_last_data_recv = static_cast<std::uint32_t>(count_ms(now - c->last_heard));
-        info.tcpi_last_ack_recv = info.tcpi_last_data_recv;
-    } else if (socket.listener != nullptr) {
-        info.tcpi_unacked = socket.listener->queued;
-        info.tcpi_sacked = socket.listener->backlog;
+        info = {c->rcv_queued + c->ooo_bytes, c->rcvbuf * 2, c->outstanding(), c->sndbuf, 0, c->buffered(), 0, 0, 0};
+    } else {
+        const Tunables& t = layer.stack->tunables();
+        info[1] = static_cast<std::uint32_t>(socket.udp != nullptr ? static_cast<int>(socket.udp->rcvbuf) : t.tcp_rmem.default_bytes);
+        info[3] = static_cast<std::uint32_t>(socket.udp != nullptr ? t.wmem_default : t.tcp_wmem.default_bytes);
     }
-    return value.give(&info, sizeof info);
+    return value.give(info.data(), sizeof info);
+}
+
+long get_congestion_info(Layer&, Socket& socket, Value value) noexcept {
+    std::array<std::byte, congestion_info_bytes_max> info;
+    return value.give(info.data(), fill_congestion_info(socket, info.data()));
+}
+
+long set_timestamping(Layer& layer, Socket& socket, int value) noexcept {
+    namespace bits = tcp::timestamping;
+    const auto flags = static_cast<std::uint32_t>(value);
+    tcp::Connection* c = socket.connection;
+    if ((flags & ~bits::all) != 0) {
+        return -EINVAL;
+    }
+    if ((flags & bits::opt_id) != 0 && socket.udp == nullptr && (socket.options.timestamping & bits::opt_id) == 0) {
+        if (c == nullptr || c->state == tcp::State::closed) {
+            return -EINVAL;
+        }
+        c->stamp_base = (flags & bits::opt_id_tcp) != 0 ? c->write_seq : c->snd_una;
+    }
+    return change(layer, socket, [flags](tcp::ConnectionOptions& o) { o.timestamping = flags; });
+}
+
+long set_notsent_lowat(Layer& layer, Socket& socket, int value) noexcept {
+    return change(layer, socket, [value](tcp::ConnectionOptions& o) { o.notsent_lowat = static_cast<std::uint32_t>(value); });
+}
+
+long set_window_clamp(Layer& layer, Socket& socket, int value) noexcept {
+    constexpr int minimum = 1152;
+    if (value < 0 || (value == 0 && socket.connection != nullptr)) {
+        return -EINVAL;
+    }
+    const auto clamp = static_cast<std::uint32_t>(value == 0 ? 0 : std::max(value, minimum));
+    return change(layer, socket, [clamp](tcp::ConnectionOptions& o) { o.window_clamp = clamp; });
+}
+
+// No more than half of what the buffer can become, which grows for it at once.
+long set_receive_low_water(Layer& layer, Socket& socket, int value) noexcept {
+    const auto wanted = static_cast<std::uint32_t>(value < 0 ? 0x7fff'ffff : std::max(value, 1));
+    if (socket.udp != nullptr) {
+        socket.rcvlowat = wanted;
+        return 0;
+    }
+    const tcp::ConnectionOptions& o = tcp_options(socket);
+    const std::uint32_t limit = o.rcvbuf_locked ? o.rcvbuf : static_cast<std::uint32_t>(layer.stack->tunables().tcp_rmem.maximum_bytes);
+    socket.rcvlowat = std::min(wanted, limit / 2);
+    if (tcp::Connection* c = socket.connection; c != nullptr && !o.rcvbuf_locked) {
+        c->rcvbuf = std::max(c->rcvbuf, socket.rcvlowat);
+    }
+    return 0;
 }
 
 // Rows that only move a flag or a number between the program and ConnectionOptions.
@@ -255,8 +276,7 @@ const Row rows[] = {
      }, true},
     {SOL_SOCKET, SO_RCVBUF, [](Layer& l, Socket& s, Value v) noexcept { return get_buffer(l, s, v, true); }, set_receive_buffer, false},
     {SOL_SOCKET, SO_SNDBUF, [](Layer& l, Socket& s, Value v) noexcept { return get_buffer(l, s, v, false); }, set_send_buffer, false},
-    {SOL_SOCKET, SO_RCVLOWAT, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(s.rcvlowat)); },
-     [](Layer&, Socket& s, int value) noexcept -> long { s.rcvlowat = value > 0 ? static_cast<std::uint32_t>(value) : 1; return 0; }, true},
+    {SOL_SOCKET, SO_RCVLOWAT, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(s.rcvlowat)); }, set_receive_low_water, true},
     {SOL_SOCKET, SO_RCVBUFFORCE, nullptr, [](Layer& l, Socket& s, int value) noexcept { return put_receive_buffer(l, s, value); }, false},
     {SOL_SOCKET, SO_SNDBUFFORCE, nullptr, [](Layer& l, Socket& s, int value) noexcept { return put_send_buffer(l, s, value); }, false},
     {SOL_SOCKET, SO_TIMESTAMP, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.timestamp ? 1 : 0); },
@@ -292,19 +312,38 @@ const Row rows[] = {
          s.options.maxseg = static_cast<std::uint16_t>(value);
          return 0;
      }, false},
-    SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_NOTSENT_LOWAT, notsent_lowat, 0, 0x7fffffff, 0, true),
     {IPPROTO_TCP, TCP_DEFER_ACCEPT, [](Layer&, Socket& s, Value v) noexcept { return v.give(to_seconds(tcp_options(s).defer_accept)); },
      [](Layer& l, Socket& s, int value) noexcept { return change(l, s, [value](tcp::ConnectionOptions& o) { o.defer_accept = to_timeouts(value); }); }, true},
     {IPPROTO_TCP, TCP_FASTOPEN, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>((s.listener != nullptr ? s.listener->options : s.options).fast_open_queue)); },
      set_fast_open_queue, true},
     {IPPROTO_TCP, TCP_FASTOPEN_CONNECT, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.options.fast_open_connect ? 1 : 0); }, set_fast_open_connect, true},
     {IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, [](Layer&, Socket& s, Value v) noexcept { return v.give((s.listener != nullptr ? s.listener->options : s.options).fast_open_no_cookie ? 1 : 0); }, set_fast_open_no_cookie, true},
-    {IPPROTO_TCP, TCP_INFO, get_tcp_info, nullptr, false},
     {IPPROTO_TCP, TCP_FASTOPEN_KEY,
      [](Layer& l, Socket& s, Value v) noexcept {
          const FastOpenKeys& keys = fast_open_keys_of(l, s);
          return v.give(keys.keys.data(), keys.count * sizeof(SecretKey));
      }, nullptr, false},
+    {IPPROTO_TCP, TCP_NOTSENT_LOWAT, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(tcp_options(s).notsent_lowat)); }, set_notsent_lowat, true},
+    {IPPROTO_TCP, TCP_WINDOW_CLAMP,
+     [](Layer&, Socket& s, Value v) noexcept {
+         const std::uint32_t clamp = tcp_options(s).window_clamp;
+         return v.give(static_cast<int>(clamp == 0 && s.connection != nullptr ? s.connection->rcvbuf : clamp));
+     }, set_window_clamp, true},
+    SHUNT_SOCKET_FLAG(IPPROTO_TCP, TCP_INQ, inq, true),
+    SHUNT_SOCKET_FLAG(SOL_SOCKET, SO_ZEROCOPY, zerocopy, true),
+    SHUNT_TCP_FLAG(SOL_SOCKET, SO_OOBINLINE, oob_inline, true),
+    SHUNT_TCP_FLAG(IPPROTO_IP, IP_RECVERR, recverr, true),
+    {IPPROTO_IP, IP_MTU_DISCOVER, [](Layer&, Socket& s, Value v) noexcept { return v.give(tcp_options(s).mtu_discover); },
+     [](Layer& l, Socket& s, int value) noexcept -> long {
+         if (value < IP_PMTUDISC_DONT || value > IP_PMTUDISC_OMIT) {
+             return -EINVAL;
+         }
+         return change(l, s, [value](tcp::ConnectionOptions& o) { o.mtu_discover = static_cast<std::uint8_t>(value); });
+     }, true},
+    {SOL_SOCKET, SO_TIMESTAMPING, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(tcp_options(s).timestamping)); }, set_timestamping, true},
+    {SOL_SOCKET, meminfo_option, get_memory_info, nullptr, false},
+    {IPPROTO_TCP, TCP_INFO, get_tcp_info, nullptr, false},
+    {IPPROTO_TCP, TCP_CC_INFO, get_congestion_info, nullptr, false},
     {IPPROTO_TCP, TCP_CONGESTION, get_congestion, nullptr, false},
     {IPPROTO_IP, IP_MTU, get_mtu, nullptr, false},
     {IPPROTO_IP, IP_TOS, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.options.tos); },
@@ -337,12 +376,12 @@ struct Name {
 
 // They mean nothing here (marks, the kernel's polling, its routes), are advice, or belong to groups, which are the kernel's side of the socket.
 constexpr Name kept[] = {
-    {SOL_SOCKET, SO_DEBUG}, {SOL_SOCKET, SO_DONTROUTE}, {SOL_SOCKET, SO_OOBINLINE}, {SOL_SOCKET, SO_NO_CHECK}, {SOL_SOCKET, SO_PRIORITY},
+    {SOL_SOCKET, SO_DEBUG}, {SOL_SOCKET, SO_DONTROUTE}, {SOL_SOCKET, SO_NO_CHECK}, {SOL_SOCKET, SO_PRIORITY},
     {SOL_SOCKET, SO_BSDCOMPAT}, {SOL_SOCKET, SO_PASSCRED}, {SOL_SOCKET, SO_MARK}, {SOL_SOCKET, SO_INCOMING_CPU}, {SOL_SOCKET, SO_BUSY_POLL},
     {SOL_SOCKET, SO_PREFER_BUSY_POLL}, {SOL_SOCKET, SO_BUSY_POLL_BUDGET}, {SOL_SOCKET, SO_SELECT_ERR_QUEUE},
-    {IPPROTO_TCP, TCP_WINDOW_CLAMP}, {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS}, {IPPROTO_TCP, TCP_THIN_DUPACK}, {IPPROTO_TCP, TCP_SAVE_SYN},
+    {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS}, {IPPROTO_TCP, TCP_THIN_DUPACK}, {IPPROTO_TCP, TCP_SAVE_SYN},
     {IPPROTO_UDP, UDP_GRO},
-    {IPPROTO_IP, IP_RECVERR}, {IPPROTO_IP, IP_MTU_DISCOVER}, {IPPROTO_IP, IP_FREEBIND}, {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT},
+    {IPPROTO_IP, IP_FREEBIND}, {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT},
     {IPPROTO_IP, IP_UNICAST_IF}, {IPPROTO_IP, IP_NODEFRAG}, {IPPROTO_IP, IP_MULTICAST_IF}, {IPPROTO_IP, IP_MULTICAST_TTL},
     {IPPROTO_IP, IP_MULTICAST_LOOP}, {IPPROTO_IP, IP_MULTICAST_ALL}, {IPPROTO_IP, IP_ADD_MEMBERSHIP}, {IPPROTO_IP, IP_DROP_MEMBERSHIP},
     {IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP}, {IPPROTO_IP, IP_DROP_SOURCE_MEMBERSHIP}, {IPPROTO_IP, IP_BLOCK_SOURCE}, {IPPROTO_IP, IP_UNBLOCK_SOURCE},
@@ -354,9 +393,13 @@ constexpr Name kept[] = {
 #undef SHUNT_TCP_NUMBER
 #undef SHUNT_SOCKET_FLAG
 
+bool is_for_streams(int level, int name) noexcept {
+    return level == IPPROTO_TCP || (level == SOL_SOCKET && (name == SO_TIMESTAMPING || name == SO_ZEROCOPY));
+}
+
 const Row* find_row(bool is_stream, int level, int name) noexcept {
     for (const Row& row : rows) {
-        if (row.level == level && row.name == name && !(level == IPPROTO_TCP && !is_stream)) {
+        if (row.level == level && row.name == name && (is_stream || !is_for_streams(level, name))) {
             return &row;
         }
     }
@@ -541,41 +584,8 @@ long set_option(Socket& socket, int level, int name, const void* value, socklen_
     return row->set(guard.layer(), socket, number);
 }
 
-long control(Socket& socket, unsigned long request, void* argument) noexcept {
-    Guard guard(layer());
-    switch (request) {
-        case FIONREAD: {
-            int bytes = 0;
-            guard.layer().stack->poll(guard.layer().now());
-            if (socket.udp != nullptr) {
-                bytes = socket.udp->rcv_queue.is_empty() ? 0 : static_cast<int>(socket.udp->rcv_queue.front()->size());
-            } else if (socket.connection != nullptr) {
-                bytes = static_cast<int>(socket.connection->rcv_queued);
-            } else {
-                return -EINVAL;
-            }
-            std::memcpy(argument, &bytes, sizeof bytes);
-            return 0;
-        }
-        case TIOCOUTQ: {
-            const int bytes = socket.connection != nullptr ? static_cast<int>(socket.connection->buffered()) : 0;
-            std::memcpy(argument, &bytes, sizeof bytes);
-            return 0;
-        }
-        case SIOCATMARK: {
-            const int no = 0;
-            std::memcpy(argument, &no, sizeof no);
-            return 0;
-        }
-        case FIONBIO: {
-            int on = 0;
-            std::memcpy(&on, argument, sizeof on);
-            socket.nonblocking = on != 0;
-            return 0;
-        }
-        default:
-            return -ENOTTY;
-    }
+bool is_ours_alone(int level, int name) noexcept {
+    return level == IPPROTO_TCP ? name == TCP_QUICKACK || name == TCP_CORK : level == SOL_SOCKET && name == SO_TIMESTAMPING;
 }
 
 }  // namespace shunt::socket

@@ -65,11 +65,17 @@ long get_option(Socket& socket, int level, int name, void* value, socklen_t* len
 // that may be ignored; `foreign`: would change what the program sees and is not carried.
 enum class OptionKind : std::uint8_t { carried, kept, foreign };
 OptionKind kind_of_option(bool is_stream, int level, int name) noexcept;
+// Set again and again while a connection lives, or refused by a socket that is not connected: the kernel's, out of the game by then, need not hear of them.
+bool is_ours_alone(int level, int name) noexcept;
 // ENOPROTOOPT for what is not carried. The shim sets the option on the kernel's fd as well (before), so that a fall-back has it.
 long set_option(Socket& socket, int level, int name, const void* value, socklen_t length) noexcept;
 long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept;
 long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept;
-// FIONREAD (SIOCINQ), SIOCOUTQ, SIOCATMARK, FIONBIO; ENOTTY for others: hand those to the kernel's fd.
+// A flag of receive() that no program has: as splice, which stops before urgent data and does not pass them.
+inline constexpr int receive_up_to_urgent = 1 << 24;
+// fcntl's F_SETOWN: who gets SIGURG.
+void set_signal_owner(Socket& socket, int owner) noexcept;
+// FIONREAD (SIOCINQ), SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK, FIONBIO; ENOTTY for others: hand those to the kernel's fd.
 long control(Socket& socket, unsigned long request, void* argument) noexcept;
 
 // ---------------------------------------------------------------- readiness

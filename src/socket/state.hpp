@@ -38,6 +38,9 @@ struct Socket {
     bool pktinfo = false;
     bool timestamp = false;       // SO_TIMESTAMP
     bool timestamp_ns = false;    // SO_TIMESTAMPNS
+    bool inq = false;             // TCP_INQ: recvmsg says how much is left
+    bool zerocopy = false;        // SO_ZEROCOPY: MSG_ZEROCOPY counts
+    int signal_owner = 0;         // F_SETOWN: who hears SIGURG; negative: a process group
     int linger_s = -1;            // -1: off
     std::uint32_t rcvlowat = 1;
     Duration rcvtimeo = Duration::max();
@@ -105,6 +108,8 @@ std::size_t layer_bytes(std::uint32_t sockets_max) noexcept;
 
 // Tells epoll sets and sleepers what polling has brought. With the lock held.
 void dispatch(Layer& layer) noexcept;
+// The wall clock, at the moment of the layer's time.
+timespec wall_time(const Layer& layer) noexcept;
 // What poll(2) would say of our side.
 short readiness_of(const Layer& layer, const Socket& socket) noexcept;
 void detach_from_sets(Layer& layer, Socket& socket) noexcept;

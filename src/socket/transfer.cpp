@@ -45,7 +45,11 @@ bool may_read(const Layer&, const Socket& socket) noexcept {
 
 bool may_write(const Layer& layer, const Socket& socket) noexcept {
     const tcp::Connection& c = *socket.connection;
-    return c.error != 0 || (!c.is_opening() && (!c.can_send() || layer.stack->tcp().send_room(c) != 0));
+    if (c.error != 0 || (!c.is_opening() && (!c.can_send() || layer.stack->tcp().has_send_memory(c)))) {
+        return true;
+    }
+    socket.connection->wants_room = true;
+    return false;
 }
 
 // ---------------------------------------------------------------- TCP
@@ -62,13 +66,32 @@ long send_error(Socket& socket) noexcept {
     return c->can_send() || c->state == tcp::State::syn_sent || c->state == tcp::State::syn_received ? 0 : -EPIPE;
 }
 
+// What MSG_ZEROCOPY, MSG_OOB, MSG_EOR and SO_TIMESTAMPING ask of a write; `more` is each piece's own.
+tcp::Write write_of(const Socket& socket, int flags, bool may_wait) noexcept {
+    const std::uint32_t wanted = socket.options.timestamping;
+    tcp::Write how;
+    how.is_urgent = (flags & MSG_OOB) != 0;
+    how.end_of_record = (flags & MSG_EOR) != 0;
+    how.may_wait = may_wait;
+    if ((wanted & tcp::timestamping::any_tx) != 0) [[unlikely]] {
+        using namespace tcp::timestamping;
+        how.stamps = static_cast<std::uint16_t>(((wanted & tx_sched) != 0 ? tcp::segment_flag::stamp_sched : 0) | ((wanted & tx_software) != 0 ? tcp::segment_flag::stamp_sent : 0) |
+                                                ((wanted & tx_ack) != 0 ? tcp::segment_flag::stamp_acked : 0));
+    }
+    return how;
+}
+
 // `skip`: bytes of the vector that have gone already.
-long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags, std::size_t skip = 0) noexcept {
+long write_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags, std::size_t skip) noexcept {
     Layer& layer = guard.layer();
     tcp::Tcp& tcp = layer.stack->tcp();
     const bool nonblocking = is_nonblocking_call(socket, flags);
+    tcp::Write how = write_of(socket, flags, !nonblocking);
     Time now = layer.now();
     const Time deadline = saturating_add(now, socket.sndtimeo);
+    while (!vector.empty() && vector.back().iov_len == 0) {
+        vector = vector.first(vector.size() - 1);  // the last piece that has bytes ends the write
+    }
     long sent = 0;
     for (std::size_t i = 0; i < vector.size(); ++i) {
         std::span<const std::byte> left(static_cast<const std::byte*>(vector[i].iov_base), vector[i].iov_len);
@@ -83,8 +106,11 @@ long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
                 return sent != 0 ? sent : error;
             }
             tcp::Connection& c = *socket.connection;
-            const bool more = (flags & MSG_MORE) != 0 || !is_last;
-            const std::uint32_t taken = c.can_transfer() ? tcp.send(c, left, more, now) : 0;
+            if (left.data() == nullptr) {
+                return sent != 0 ? sent : -EFAULT;
+            }
+            how.more = (flags & MSG_MORE) != 0 || !is_last;
+            const std::uint32_t taken = c.can_transfer() ? tcp.send(c, left, is_last ? how : tcp::Write{.more = true}, now) : 0;
             left = left.subspan(taken);
             sent += taken;
             if (left.empty()) {
@@ -95,6 +121,7 @@ long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
                 continue;
             }
             if (nonblocking) {
+                c.wants_room = true;
                 tcp.push(c, now);
                 layer.stack->flush(now);
                 return sent != 0 ? sent : -EAGAIN;
@@ -107,6 +134,14 @@ long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
         }
     }
     layer.stack->flush(now);
+    return sent;
+}
+
+long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags, std::size_t skip = 0) noexcept {
+    const long sent = write_stream(guard, socket, vector, flags, skip);
+    if (sent > 0 && (flags & MSG_ZEROCOPY) != 0 && socket.zerocopy && socket.connection != nullptr) {
+        guard.layer().stack->tcp().complete_zerocopy(*socket.connection);
+    }
     return sent;
 }
 
@@ -125,29 +160,76 @@ long send_opening(Guard& guard, Socket& socket, const msghdr& message, int flags
     return taken == 0 ? rest : static_cast<long>(taken) + std::max(rest, 0L);
 }
 
-long receive_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags) noexcept {
-    Layer& layer = guard.layer();
-    if (socket.connection == nullptr) {
-        return -ENOTCONN;
-    }
-    if ((flags & MSG_OOB) != 0) {
+// recv with MSG_OOB: the urgent byte, which is not in the stream.
+long receive_urgent(Layer& layer, Socket& socket, msghdr& message, int flags) noexcept {
+    tcp::Connection& c = *socket.connection;
+    if (c.options.oob_inline || c.urgent == tcp::Urgent::none || c.urgent == tcp::Urgent::read) {
         return -EINVAL;
     }
+    const auto byte = layer.stack->tcp().urgent_byte(c, (flags & MSG_PEEK) != 0);
+    if (!byte) {
+        return c.fin_received || c.rcv_shut || c.state == tcp::State::closed ? 0 : -EAGAIN;
+    }
+    message.msg_flags |= MSG_OOB;
+    const auto piece = std::find_if(message.msg_iov, message.msg_iov + message.msg_iovlen, [](const iovec& each) { return each.iov_len != 0; });
+    if (piece == message.msg_iov + message.msg_iovlen) {
+        message.msg_flags |= MSG_TRUNC;
+        return 0;
+    }
+    if ((flags & MSG_TRUNC) == 0) {
+        std::memcpy(piece->iov_base, &*byte, 1);
+    }
+    return 1;
+}
+
+// How many of `room` bytes may be read before urgent data; at them, out of line, their byte is passed over, in the queue or in `peeked`. -1: stop here.
+long limit_to_urgent(Layer& layer, tcp::Connection& c, long room, long received, long& peeked, int flags) noexcept {
+    const bool peek = (flags & MSG_PEEK) != 0;
+    const auto ahead = static_cast<std::int32_t>(c.rcv_up - (c.copied_seq() + static_cast<std::uint32_t>(peeked)));
+    if (ahead != 0 || c.rcv_queued == static_cast<std::uint32_t>(peeked)) {
+        return ahead > 0 ? std::min<long>(room, ahead) : room;
+    }
+    if (received != 0 || (flags & receive_up_to_urgent) != 0) {
+        return -1;
+    }
+    if (!c.options.oob_inline && peek) {
+        ++peeked;
+    } else if (!c.options.oob_inline) {
+        layer.stack->tcp().receive(c, nullptr, 1, false, 0, layer.now());
+    }
+    return room;
+}
+
+long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags, std::int64_t& stamp_ns) noexcept {
+    Layer& layer = guard.layer();
     tcp::Tcp& tcp = layer.stack->tcp();
     Time now = layer.now();
     const bool nonblocking = is_nonblocking_call(socket, flags);
     const Time deadline = nonblocking ? now : saturating_add(now, socket.rcvtimeo);
     const bool peek = (flags & MSG_PEEK) != 0;
-    long received = 0;
+    long received = 0, peeked = 0;
     for (const iovec& piece : vector) {
         std::size_t filled = 0;
         while (filled < piece.iov_len) {
             tcp::Connection& c = *socket.connection;
+            if (piece.iov_base == nullptr && c.rcv_queued != 0 && (flags & MSG_TRUNC) == 0) {
+                return received != 0 ? received : -EFAULT;
+            }
             auto* to = (flags & MSG_TRUNC) != 0 ? nullptr : static_cast<std::byte*>(piece.iov_base) + filled;
-            const auto room = static_cast<std::uint32_t>(std::min<std::size_t>(piece.iov_len - filled, 0x7fff'ffff));
-            const std::uint32_t n = c.rcv_queued != 0 ? tcp.receive(c, to, room, peek, static_cast<std::uint32_t>(peek ? received : 0), now) : 0;
+            auto room = static_cast<long>(std::min<std::size_t>(piece.iov_len - filled, 0x7fff'ffff));
+            if (c.urgent != tcp::Urgent::none) [[unlikely]] {
+                room = limit_to_urgent(layer, c, room, received, peeked, flags);
+                if (room < 0) {
+                    return received;
+                }
+            }
+            if (c.rcv_queued != 0) {
+                stamp_ns = c.rcv_queue.front()->meta().stamp_ns;
+            }
+            const std::uint32_t n = c.rcv_queued != 0 ? tcp.receive(c, to, static_cast<std::uint32_t>(room), peek, static_cast<std::uint32_t>(peeked), now) : 0;
             filled += n;
             received += n;
+            peeked += peek ? n : 0;
             if (n != 0) {
                 continue;
             }
@@ -169,6 +251,25 @@ long receive_stream(Guard& guard, Socket& socket, std::span<const iovec> vector,
             }
             now = layer.now();
         }
+    }
+    return received;
+}
+
+long receive_stream(Guard& guard, Socket& socket, msghdr& message, int flags) noexcept {
+    if (socket.connection == nullptr) {
+        return -ENOTCONN;
+    }
+    const std::size_t room = std::exchange(message.msg_controllen, 0);
+    message.msg_flags = 0;
+    message.msg_namelen = 0;
+    if ((flags & MSG_OOB) != 0) [[unlikely]] {
+        return receive_urgent(guard.layer(), socket, message, flags);
+    }
+    std::int64_t stamp_ns = 0;
+    const long received = read_stream(guard, socket, std::span(message.msg_iov, message.msg_iovlen), flags, stamp_ns);
+    if (room != 0 && received >= 0) [[unlikely]] {
+        message.msg_controllen = room;
+        write_stream_ancillary(guard.layer(), socket, stamp_ns, message);
     }
     return received;
 }
@@ -302,9 +403,6 @@ long send_message(Socket& socket, const msghdr* message, int flags) noexcept {
     if (socket.udp != nullptr) {
         return send_datagram(guard, socket, *message, flags);
     }
-    if ((flags & MSG_OOB) != 0) {
-        return -EOPNOTSUPP;  // there is no urgent data, so none may pass for ordinary data
-    }
     const bool is_first = socket.connection != nullptr && socket.connection->state == tcp::State::syn_sent && socket.connection->opening.is_deferred;
     if ((flags & MSG_FASTOPEN) != 0 || is_first) [[unlikely]] {
         return send_opening(guard, socket, *message, flags);
@@ -322,15 +420,12 @@ long receive_message(Socket& socket, int fd, msghdr* message, int flags) noexcep
     Guard guard(layer());
     const Hold hold(guard, socket);
     if ((flags & MSG_ERRQUEUE) != 0) {
-        return -EAGAIN;
+        return socket.connection != nullptr ? receive_report(guard.layer(), *socket.connection, *message) : -EAGAIN;
     }
     if (socket.udp != nullptr) {
         return receive_datagram(guard, socket, fd, *message, flags);
     }
-    message->msg_controllen = 0;
-    message->msg_flags = 0;
-    message->msg_namelen = 0;
-    return receive_stream(guard, socket, std::span(message->msg_iov, message->msg_iovlen), flags);
+    return receive_stream(guard, socket, *message, flags);
 }
 
 long send(Socket& socket, const void* data, std::size_t size, int flags) noexcept {

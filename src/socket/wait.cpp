@@ -171,6 +171,12 @@ ThreadState& this_thread() noexcept {
     return thread_state;
 }
 
+timespec wall_time(const Layer&) noexcept {
+    timespec wall{};
+    clock_gettime(CLOCK_REALTIME, &wall);
+    return wall;
+}
+
 Layer& layer() noexcept {
     return *current_layer;
 }

@@ -229,6 +229,7 @@ void Stack::keep_house(Time now) noexcept {
         }
     }
     ipv4_.expire_fragments(now);
+    ipv4_.forget_mtus(now);
     while (!failed.is_empty()) {
         Packet* packet = failed.pop_front();
         if (const auto error = Icmp::host_unreachable(*packet)) {

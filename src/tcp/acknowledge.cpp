@@ -28,7 +28,8 @@ void trim_acknowledged(Connection& c, Packet& packet, std::uint32_t bytes) noexc
 // All that was under way has arrived, and nothing had gone wrong: what nearly every ACK of a conversation says.
 bool Tcp::try_acknowledge_all(Connection& c, const Segment& seg, Time now) noexcept {
     if (seg.ack != c.snd_nxt || c.recovery != Recovery::open || c.sacked_out != 0 || c.lost_out != 0 || c.has_tlp || c.last_sent == nullptr || seg.options.sack_count != 0 ||
-        c.reorder_at != never || seg.has(wire::tcp_flag::ece)) {
+        c.reorder_at != never || seg.has(wire::tcp_flag::ece) || c.is_stamped ||
+        c.mtu_search.size != 0) {
         return false;
     }
     const PacketMeta& newest = c.last_sent->meta();
@@ -48,9 +49,14 @@ bool Tcp::try_acknowledge_all(Connection& c, const Segment& seg, Time now) noexc
     c.rack_rtt = now - sent;
     do {
         c.snd_queue.pop_front()->free();
+        ++c.tally.delivered;
     } while (c.snd_queue.front() != c.send_head);
     c.last_sent = nullptr;
     c.delivered += acked;
+    c.tally.bytes_acked += acked;
+    if (c.send_head == nullptr) {
+        c.tally.rest(now);
+    }
     c.snd_una = seg.ack;
     c.dup_acks = 0;
     c.timeouts = 0;
@@ -63,7 +69,6 @@ bool Tcp::try_acknowledge_all(Connection& c, const Segment& seg, Time now) noexc
     update_send_window(c, seg, now);
     congestion::on_ack(c, acked, now);
     congestion::on_sample(c, sample, cwnd, now);
-    note(c, ready::output);
     return true;
 }
 
@@ -181,9 +186,13 @@ std::uint32_t Tcp::remove_acknowledged(Connection& c, Seq ack, AckNews& news, Ti
         }
         const PacketMeta& meta = packet->meta();
         const std::uint32_t size = seq_size(*packet);
+        if ((meta.flags & segment_flag::stamp_acked) != 0) [[unlikely]] {
+            report_acked(c, *packet, now);
+        }
         if ((meta.flags & segment_flag::sacked) != 0) {
             c.sacked_out -= size;
         } else {
+            ++c.tally.delivered;
             note_arrived(c, *packet, news, now);
         }
         news.is_ambiguous = news.is_ambiguous || (meta.flags & segment_flag::retransmitted) != 0;
@@ -202,11 +211,17 @@ std::uint32_t Tcp::remove_acknowledged(Connection& c, Seq ack, AckNews& news, Ti
     if (!c.has_sack && news.is_ambiguous) {
         news.saw_original = false;  // without SACK it may have arrived long ago
     }
+    c.tally.bytes_acked += acked;
+    if (c.snd_queue.is_empty()) {
+        c.tally.rest(now);
+    }
     c.snd_una = ack;
+    if (c.mtu_search.size != 0 && c.mtu_search.end <= ack) [[unlikely]] {
+        on_probe_arrived(c);
+    }
     c.timeouts = 0;
     c.probes = 0;
     c.first_unanswered = c.outstanding() != 0 ? now : never;
-    note(c, ready::output);
     return acked;
 }
 
@@ -220,6 +235,8 @@ void Tcp::note_arrived(Connection& c, const Packet& packet, AckNews& news, Time 
     news.rtt = now - Time(Duration(packet.meta().stamp_ns));
     if (end_of(packet) <= news.high_sacked) {
         c.reordering_seen = true;  // RFC 8985, 6.2, step 3
+        ++c.tally.reorderings;
+        news.high_sacked = c.snd_una;  // counted once an ACK, as Linux
     }
     if (end_of(packet) <= c.recover) {
         news.saw_original = true;
@@ -238,6 +255,7 @@ bool Tcp::note_dsack(Connection& c, const Segment& seg, AckNews& news) noexcept 
     }
     news.has_dsack = true;
     const std::uint32_t segments = (right - left + c.mss - 1) / c.mss;
+    c.tally.dsack_duplicates += segments;
     if (c.may_undo && c.undo_retrans > 0 && right > c.undo_marker && right <= later(c.recover, c.undo_marker)) {
         c.undo_retrans = std::max(c.undo_retrans - static_cast<std::int32_t>(std::min(segments, 0xffffU)), 0);
     }
@@ -274,6 +292,7 @@ std::uint32_t Tcp::mark_sacked(Connection& c, const Segment& seg, AckNews& news,
             note_arrived(c, *packet, news, now);
             meta.flags = static_cast<std::uint16_t>((meta.flags & ~(segment_flag::lost | segment_flag::resent)) | segment_flag::sacked);
             c.sacked_out += size;
+            ++c.tally.delivered;
             newly += size;
             c.high_sacked = later(c.high_sacked, end_of(*packet));
         }

@@ -37,6 +37,8 @@ float pacing_gain(const Bbr& b) noexcept {
     return 1;
 }
 
+float window_gain(const Bbr& b) noexcept { return b.mode == Mode::startup || b.mode == Mode::drain ? high_gain : b.mode == Mode::probe_rtt ? 1 : cwnd_gain; }
+
 // The bandwidth-delay product times `gain`; before there is a round trip, the initial window.
 std::uint32_t target_inflight(const Connection& c, float gain) noexcept {
     const Bbr& b = c.cc.bbr;
@@ -218,8 +220,7 @@ bool conserve_or_restore(Connection& c, const RateSample& sample) noexcept {
 void set_cwnd(Connection& c, const RateSample& sample) noexcept {
     const Bbr& b = c.cc.bbr;
     if (sample.acked != 0 && !conserve_or_restore(c, sample)) {
-        const float gain = b.mode == Mode::startup || b.mode == Mode::drain ? high_gain : b.mode == Mode::probe_rtt ? 1 : cwnd_gain;
-        const std::uint32_t target = with_quanta(c, target_inflight(c, gain));
+        const std::uint32_t target = with_quanta(c, target_inflight(c, window_gain(b)));
         if (b.filled_pipe) {
             c.cwnd = std::min(c.cwnd + sample.acked, target);
         } else if (c.cwnd < target || c.delivered < 10U * c.mss) {
@@ -241,6 +242,8 @@ bool is_small_talk(const Connection& c, const RateSample& sample) noexcept {
 }
 
 }  // namespace
+
+Gains gains_of(const Connection& c) noexcept { return {pacing_gain(c.cc.bbr), window_gain(c.cc.bbr)}; }
 
 void start(Connection& c) noexcept {
     new (&c.cc.bbr) Bbr();

@@ -7,6 +7,12 @@
 
 namespace shunt::tcp::bbr {
 
+struct Gains {
+    float pacing = 1, cwnd = 1;
+};
+// By which it multiplies what the model says, now.
+Gains gains_of(const Connection& c) noexcept;
+
 void start(Connection& c) noexcept;
 // Each ACK, after loss detection; `cwnd` is the window before it.
 void on_ack(Connection& c, const RateSample& sample, std::uint32_t cwnd, Time now) noexcept;

@@ -12,6 +12,7 @@
 #include "ip/ipv4.hpp"
 #include "pmd/packet.hpp"
 #include "tcp/fast_open.hpp"
+#include "tcp/tally.hpp"
 #include "wire/tcp.hpp"
 
 namespace shunt::tcp {
@@ -27,6 +28,11 @@ inline constexpr std::uint16_t lost = 8;
 inline constexpr std::uint16_t retransmitted = 16;  // sent more than once (Karn's rule)
 inline constexpr std::uint16_t resent = 32;         // the retransmission is counted in retrans_out
 inline constexpr std::uint16_t app_limited = 64;    // sent while the program, not the network, set the pace
+inline constexpr std::uint16_t eor = 128;           // MSG_EOR: nothing is appended
+inline constexpr std::uint16_t stamp_sched = 256;   // SO_TIMESTAMPING asks when the byte meta.stamp_key is handed down,
+inline constexpr std::uint16_t stamp_sent = 512;    // goes to the port,
+inline constexpr std::uint16_t stamp_acked = 1024;  // is acknowledged
+inline constexpr std::uint16_t stamps = stamp_sched | stamp_sent | stamp_acked;
 }  // namespace segment_flag
 
 // How the retransmission timer was last armed; there is one deadline for all of them.
@@ -38,19 +44,32 @@ enum class Recovery : std::uint8_t { open, disorder, cwr, recovery, loss };
 // F-RTO (RFC 5682, 3.1): was the time-out needless? The first ACK after it lets new data out, the second tells.
 enum class FRto : std::uint8_t { off, on, sending_new };
 
+// Urgent data (RFC 9293, 3.8.5, as Linux has it): one byte, announced, there, or read.
+enum class Urgent : std::uint8_t { none, not_yet, valid, read };
+
+// The search for the path's MTU (RFC 4821); sizes of whole packets.
+struct MtuSearch {
+    Time begun_at{};
+    Seq start, end;          // of the probe's bytes
+    std::uint16_t low = 0;   // known to pass
+    std::uint16_t high = 0;  // the largest that may
+    std::uint16_t size = 0;  // of the probe under way; 0: none is
+    bool is_on = false;
+};
+
 struct Listener;
 
 // How a connection opens, where that is more than SYN, SYN-ACK, ACK.
 struct Opening {
-    bool is_early = false;         // passive: data flow, but our SYN-ACK is not acknowledged yet (RFC 7413, 4.2.2)
-    bool is_deferred = false;      // TCP_FASTOPEN_CONNECT: the SYN waits for the first write
-    bool writer_waits = false;     // more data follow at once: they carry the ACK of the SYN-ACK
-    bool asked = false;            // our SYN had the Fast Open option
-    bool asked_experimental = false;
-    bool sent_data = false;        // our SYN carried data
-    bool data_accepted = false;    // the SYN's data were taken: TCPI_OPT_SYN_DATA
-    bool is_probation = false;     // the first to open fast again after a black hole
-    bool has_last_ack = false;     // TCP_DEFER_ACCEPT: established for the peer, but without data
+    bool is_early : 1 = false;         // passive: data flow, but our SYN-ACK is not acknowledged yet (RFC 7413, 4.2.2)
+    bool is_deferred : 1 = false;      // TCP_FASTOPEN_CONNECT: the SYN waits for the first write
+    bool writer_waits : 1 = false;     // more data follow at once: they carry the ACK of the SYN-ACK
+    bool asked : 1 = false;            // our SYN had the Fast Open option
+    bool asked_experimental : 1 = false;
+    bool sent_data : 1 = false;        // our SYN carried data
+    bool data_accepted : 1 = false;    // the SYN's data were taken: TCPI_OPT_SYN_DATA
+    bool is_probation : 1 = false;     // the first to open fast again after a black hole
+    bool has_last_ack : 1 = false;     // TCP_DEFER_ACCEPT: established for the peer, but without data
     FastOpenFailure failure = FastOpenFailure::unspecified;
 };
 
@@ -117,31 +136,36 @@ struct CongestionState {
 
 // What setsockopt can change; inherited from the listener.
 struct ConnectionOptions {
-    bool nodelay = false;
-    bool cork = false;
-    bool quickack = true;        // TCP_QUICKACK; ends when the program answers within a delayed ACK's time
-    bool keepalive = false;
-    bool reuse_address = false;
-    bool rcvbuf_locked = false;  // SO_RCVBUF was set: no auto-tuning
-    bool sndbuf_locked = false;
-    bool fast_open_connect = false;
-    bool fast_open_no_cookie = false;
+    bool nodelay : 1 = false;
+    bool cork : 1 = false;
+    bool quickack : 1 = true;        // TCP_QUICKACK; ends when the program answers within a delayed ACK's time
+    bool keepalive : 1 = false;
+    bool reuse_address : 1 = false;
+    bool rcvbuf_locked : 1 = false;  // SO_RCVBUF was set: no auto-tuning
+    bool sndbuf_locked : 1 = false;
+    bool fast_open_connect : 1 = false;
+    bool fast_open_no_cookie : 1 = false;
+    bool oob_inline : 1 = false;
+    bool recverr : 1 = false;        // IP_RECVERR: ICMP errors are told at once
+    CongestionControl congestion = CongestionControl::other;  // other: the default
+    std::uint8_t mtu_discover = 1;   // IP_MTU_DISCOVER: IP_PMTUDISC_WANT
     std::uint8_t tos = 0;
-    std::uint8_t ttl = 0;        // 0: the default
+    std::uint8_t ttl = 0;            // 0: the default
+    std::uint8_t keepcnt = 0;
+    std::uint8_t syn_retries = 0;
+    std::uint8_t defer_accept = 0;   // SYN-ACK time-outs to wait for data; 0: off
     std::uint16_t maxseg = 0;
-    std::uint32_t rcvbuf = 0;    // bytes; 0: the default
+    std::uint16_t keepidle_s = 0;    // 0: the default
+    std::uint16_t keepintvl_s = 0;
+    std::uint32_t rcvbuf = 0;        // bytes; 0: the default
     std::uint32_t sndbuf = 0;
     std::uint32_t user_timeout_ms = 0;
-    std::uint32_t keepidle_s = 0;  // 0: the default
-    std::uint32_t keepintvl_s = 0;
-    std::uint32_t keepcnt = 0;
-    std::uint32_t syn_retries = 0;
-    std::uint32_t defer_accept = 0;      // SYN-ACK time-outs to wait for data; 0: off
-    std::uint32_t fast_open_queue = 0;   // a listener's: how many may be early
-    std::uint32_t notsent_lowat = 0;
-    float max_pacing_rate = 0;     // bytes a second; 0: no limit
+    std::uint32_t fast_open_queue = 0;  // a listener's: how many may be early
+    float max_pacing_rate = 0;       // bytes a second; 0: no limit
+    std::uint32_t notsent_lowat = 0; // 0: the default
+    std::uint32_t window_clamp = 0;  // 0: none
+    std::uint32_t timestamping = 0;  // SO_TIMESTAMPING
     std::int32_t linger2_s = 0;
-    CongestionControl congestion = CongestionControl::other;  // other: the default
 };
 
 struct Connection : Endpoint {
@@ -158,6 +182,10 @@ struct Connection : Endpoint {
     bool ecn_echo = false;         // the peer has not yet said that it heard of the mark
     bool ecn_tell_cwr = false;     // the next new data say that we slowed down
     bool ack_now = false;          // an ACK is due before we return
+    bool wants_room = false;       // a program waits for the send buffer: tell it
+    bool is_stamped = false;       // a packet in the send queue has stamps to report
+    bool has_urgent = false;       // snd_up is ahead of snd_una
+    Urgent urgent = Urgent::none;
     std::uint8_t snd_wscale = 0;
     std::uint8_t rcv_wscale = 0;
     Seq snd_una, snd_nxt;
@@ -170,17 +198,19 @@ struct Connection : Endpoint {
     std::uint32_t ts_offset = 0;   // our timestamps start at a secret point (RFC 7323, 5.4)
     std::uint16_t mss = 536;       // eff.snd.MSS: payload bytes a segment, options already taken off
     std::uint16_t unacked_segments = 0;  // small ones, received since our last ACK
+    std::uint32_t cwnd = 0;        // bytes
     PacketQueue rcv_queue;         // in order, not yet read
     std::uint32_t rcv_queued = 0;  // bytes
     std::uint32_t rcv_packets = 0;
     std::uint32_t rcvbuf = 0;
+    std::uint32_t max_snd_wnd = 0;
     PacketQueue snd_queue;         // from snd_una on: sent and not acknowledged, then not sent
     Packet* send_head = nullptr;   // first never sent; null: all sent
     Packet* last_sent = nullptr;   // the packet before send_head; null: none outstanding
     Seq snd_sml;                   // end of the last segment that was not full (Minshall's Nagle)
     Seq write_seq;                 // behind the last queued byte
+    Seq chunk_start;               // the send buffer is used in chunks: where the last one begins
     std::uint32_t sndbuf = 0;
-    std::uint32_t cwnd = 0;        // bytes
     Path path;
 
     // --- timers: one wheel entry at the earliest of these
@@ -195,53 +225,54 @@ struct Connection : Endpoint {
     std::uint8_t backoff = 0;      // doublings of the RTO, until a round trip is measured (Karn)
     std::uint8_t timeouts = 0;     // of the retransmission timer, since something was acknowledged
     std::uint8_t syn_tries = 0;
+    std::uint8_t soft_error = 0;   // errno of the last ICMP error that did not end the connection
     std::uint16_t probes = 0;      // unanswered keep-alive or window probes
+    std::uint16_t dup_acks = 0;
 
     // --- congestion and recovery
     std::uint32_t ssthresh = 0xffff'ffff;
     std::uint32_t acked_in_avoidance = 0;
-    std::uint16_t dup_acks = 0;
     bool cwnd_limited = false;     // the flight was as large as the window
-    std::uint32_t flight_size = 0; // at most, until flight_end is acknowledged
-    Seq flight_end;
-    CongestionState cc;
     bool tlp_is_retransmission = false;
     bool has_tlp = false;
     bool reordering_seen = false;
+    std::uint32_t flight_size = 0; // at most, until flight_end is acknowledged
+    Seq flight_end;
     Seq recover;                   // snd_nxt when recovery began
+    CongestionState cc;
     Seq tlp_high;
     Seq high_sacked;
     std::uint32_t sacked_out = 0, lost_out = 0, retrans_out = 0;  // bytes
     std::uint32_t prr_delivered = 0, prr_out = 0;
     std::uint32_t prior_cwnd = 0, prior_ssthresh = 0;
-    Time retrans_at = never;       // first retransmission of this episode: an ACK of something older proves it needless
     Seq undo_marker;               // snd_una when the window was reduced
+    Time retrans_at = never;       // first retransmission of this episode: an ACK of something older proves it needless
     std::int32_t undo_retrans = 0; // segments sent again and not reported as duplicates; -1: none sent yet
     bool may_undo = false;
     FRto frto = FRto::off;
-    Time rack_xmit{};
-    Seq rack_end;
-    Duration rack_rtt{};
     std::uint8_t rack_reo_mult = 1;     // quarters of min_rtt that reordering may take
     std::uint8_t rack_reo_persist = 0;  // recoveries until the next look whether it may be one again
-    bool has_dsack_round = false;
+    Time rack_xmit{};
+    Duration rack_rtt{};
+    Seq rack_end;
     Seq rack_dsack_round;               // one step a round trip: until this is acknowledged
     std::uint64_t delivered = 0;   // bytes
     Seq soft_error_una;            // snd_una when soft_error came: it counts as long as nothing more is acknowledged
-    std::uint8_t soft_error = 0;   // errno of the last ICMP error that did not end the connection
     std::uint32_t bytes_lost = 0;  // ever; wraps
 
     // --- pacing, and how fast data arrive (rate.hpp)
     float pacing_rate = 0;         // bytes a second; 0: none
-    Time pace_next{};              // the next segment may go
     bool is_paced_out = false;     // something waits for that
     bool is_app_limited = false;   // until app_limited_until has been delivered
+    bool rate_is_app_limited = true;
+    bool has_dsack_round = false;
+    Time pace_next{};              // the next segment may go
     std::uint32_t app_limited_until = 0;
     std::uint32_t delivered_at = 0;     // ticks: when `delivered` last grew
     std::uint32_t flight_began_at = 0;  // ticks: the newest segment delivered so far was sent
     std::uint32_t rate_delivered = 0;   // the newest sample that counts: bytes ...
     std::uint32_t rate_ticks = 0;       // ... in this time
-    bool rate_is_app_limited = false;
+    std::uint32_t retransmits = 0;      // segments, ever
     Time first_unanswered = never; // when the oldest unanswered thing was first sent: for user time-out and give-up
     Time last_sent_at{};
     Time last_heard{};
@@ -251,38 +282,51 @@ struct Connection : Endpoint {
     std::uint32_t ooo_bytes = 0;
     std::uint32_t ooo_packets = 0;
     std::array<wire::SackBlock, 4> sack_blocks{};  // to be reported, the one that changed last first (RFC 2018, 4)
-    std::uint8_t sack_block_count = 0;
     wire::SackBlock dsack{};
+    std::uint8_t sack_block_count = 0;
     bool has_dsack = false;
     bool fin_received = false;     // rcv_nxt is behind the peer's FIN
     bool fin_queued = false;       // our FIN is in the send queue
     bool rcv_shut = false;         // the program reads no more
     bool sent_reset = false;
     std::uint8_t quick_acks = 0;   // so many are not delayed
+    std::byte urgent_byte{};       // received out of line
     Duration ack_timeout = std::chrono::milliseconds(40);  // Linux's ATO: how long an ACK waits for data to ride on
     Time last_data_at{};           // when data last came in order
     Time ts_recent_at{};
-    Seq rcv_up_copied;             // receive auto-tuning: rcv_nxt at the start of the measurement
-    Time tune_at{};
-    std::uint32_t tune_copied = 0;
+    Time tune_at{};                // receive auto-tuning: when the measurement began
+    std::uint32_t tune_copied = 0; // since then
+    std::uint32_t tune_space = 0;  // the most that was read in a round trip
     std::uint16_t rcv_mss = 536;   // guess of the peer's segment size (RFC 9293, 3.8.6.2.2 and ACK policy)
     std::uint16_t peer_mss = 536;
     Seq iss, irs;
-    std::uint32_t max_snd_wnd = 0;
+    Seq snd_up;                    // behind the last urgent byte written
     Time challenge_at{};
-
     Opening opening;
+    bool is_hashed = false;
+    bool in_time_wait_list = false;
+    bool in_accept_queue = false;
+    std::uint16_t error_reports = 0;
+
+    MtuSearch mtu_search;
+
+    // --- urgent data
+    Seq rcv_up;                    // the urgent byte received
+
+    // --- news for the program that are no data: time stamps, completions (recvmsg with MSG_ERRQUEUE)
+    PacketQueue error_queue;       // of ErrorReport
+    std::uint32_t zerocopy_next = 0;  // number of the next send with MSG_ZEROCOPY
+    Seq stamp_base;                // SOF_TIMESTAMPING_OPT_ID counts from here
+
     ConnectionOptions options;
-    std::uint64_t bytes_received = 0, bytes_sent = 0, retransmits = 0;
+    Tally tally;
+    std::uint64_t bytes_received = 0, bytes_sent = 0;
 
     // --- membership
     Connection* hash_next = nullptr;
     Connection* list_next = nullptr;      // accept queue, or TIME_WAIT list
     Connection* list_previous = nullptr;
     Listener* listener = nullptr;  // while half-open, early or in its accept queue
-    bool is_hashed = false;
-    bool in_time_wait_list = false;
-    bool in_accept_queue = false;
 
     bool is_synchronized() const noexcept { return state >= State::established; }
     bool can_send() const noexcept { return state == State::established || state == State::close_wait || (opening.is_early && state == State::syn_received); }
@@ -294,6 +338,8 @@ struct Connection : Endpoint {
     // RFC 6675's pipe: bytes thought to be in the network.
     std::uint32_t pipe() const noexcept { return outstanding() - sacked_out - lost_out + retrans_out; }
     std::uint32_t buffered() const noexcept { return write_seq - snd_una; }
+    std::uint32_t unsent() const noexcept { return write_seq - snd_nxt; }
+    Seq copied_seq() const noexcept { return rcv_nxt - rcv_queued - (fin_received ? 1 : 0); }  // the program's next byte
     bool is_valid() const noexcept;
 };
 
@@ -313,6 +359,8 @@ struct Listener : Endpoint {
     ConnectionOptions options;
     bool reuse_port = false;
 };
+
+static_assert(sizeof(Connection) <= 1024);  // sixteen cache lines: a million of them fit into a gigabyte
 
 inline std::uint32_t payload_size(const Packet& packet) noexcept {
     return packet.size() - (packet.meta().payload_offset - packet.headroom());

@@ -103,7 +103,9 @@ void Tcp::open_early(Connection& c, const Segment& seg, Packet* packet, Time now
     c.snd_una = c.snd_nxt;  // the SYN has a timer of its own
     c.max_snd_wnd = c.snd_wnd;
     c.rcv_adv = c.rcv_nxt + initial_rcv_window(c);
-    c.tune_at = now;
+    c.tune_at = c.tally.last_data_in = now;
+    c.tally.segments_in = 1;  // the SYN
+    c.tally.data_segments_in = seg.len != 0;
     queue_for_accept(listener, c);
     if (seg.len != 0) {
         c.opening.data_accepted = true;
@@ -187,6 +189,8 @@ void Tcp::open_fast(Connection& c, Packet* data, Time now) noexcept {
         c.send_head = nullptr;
         c.last_sent = data;
         c.bytes_sent += data->size();
+        ++c.tally.data_segments_out;
+        c.tally.begin(SendLimit::busy, now);
         c.opening.sent_data = true;
     }
     open(c, now, &plan.cookie);
@@ -221,6 +225,7 @@ void Tcp::take_data_acknowledgement(Connection& c, const Segment& seg, bool was_
     const std::uint32_t taken = seg.ack - c.snd_una;
     c.snd_una = seg.ack;
     c.delivered += taken;
+    c.tally.bytes_acked += taken;
     if (taken == payload_size(*data)) {
         c.snd_queue.pop_front()->free();
         c.last_sent = nullptr;

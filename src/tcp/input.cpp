@@ -65,6 +65,7 @@ std::optional<DropReason> Tcp::parse(Packet& packet, const Ipv4Verdict& ip, Segm
     seg.ack = Seq(header.ack);
     seg.flags = header.flags;
     seg.wnd = header.window;
+    seg.urgent = header.urgent;
     seg.tos = ip.tos;
     seg.len = packet.size() - header_bytes;
     read_options(header, seg);
@@ -84,6 +85,8 @@ void Tcp::input(Packet* packet, const Ipv4Verdict& ip, Time now) noexcept {
         return;
     }
     if (Connection* c = find(seg.destination, seg.destination_port, seg.source, seg.source_port)) {
+        ++c->tally.segments_in;
+        c->tally.data_segments_in += seg.len != 0;
         if (!try_fast_path(*c, seg, packet, now)) {
             segment_arrives(*c, seg, packet, now);
         }
@@ -173,6 +176,9 @@ void Tcp::segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now)
     if (c.has_ecn) {
         ecn_receive(c, seg);
     }
+    if (seg.has(flag::urg)) {
+        urgent_arrives(c, seg, *packet, now);
+    }
     if (process_data(c, seg, packet, now)) {
         process_close_states(c, now);
     }
@@ -223,7 +229,7 @@ void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time no
     }
     set_up_options(c, seg.options);
     c.irs = seg.seq;
-    c.rcv_nxt = c.last_ack_sent = c.rcv_up_copied = seg.seq + 1;
+    c.rcv_nxt = c.last_ack_sent = seg.seq + 1;
     c.rcv_adv = c.rcv_nxt + initial_rcv_window(c);
     c.ts_recent = seg.options.tsval;
     c.ts_recent_at = now;
@@ -246,6 +252,7 @@ void Tcp::take_syn_ack(Connection& c, const Segment& seg, Packet* packet, Time n
         sample_rtt(c, now - c.last_sent_at);
     }
     ecn_agree(c, seg);
+    c.tally.bytes_acked = 1;  // the SYN, as Linux
     established(c, seg, now);
     const bool is_fast = c.opening.asked || c.opening.sent_data;
     if (is_fast) {
@@ -280,7 +287,10 @@ void Tcp::established(Connection& c, const Segment& seg, Time now) noexcept {
     c.retransmit_at = never;
     c.retransmit_kind = RetransmitKind::none;
     c.backoff = 0;
-    c.tune_at = now;
+    c.tune_at = c.tally.last_data_in = now;
+    start_mtu_search(c, now);
+    c.tune_space = std::min(initial_rcv_window(c), 10U * c.rcv_mss);
+    expand_send_buffer(c);
     if (c.srtt == Duration{}) {
         c.rto = std::chrono::seconds(c.syn_tries > 1 ? 3 : 1);  // RFC 6298, 5.7
     }

@@ -158,7 +158,7 @@ void Tcp::set_up_passive(Connection& c, const Listener& listener, const Segment&
     set_up_options(c, seg.options);
     ecn_answer(c, seg);
     c.irs = seg.seq;
-    c.rcv_nxt = c.last_ack_sent = c.rcv_up_copied = seg.seq + 1;
+    c.rcv_nxt = c.last_ack_sent = seg.seq + 1;
     c.ts_recent = seg.options.tsval;
     c.ts_recent_at = now;
     c.iss = initial_sequence_number(c, now);
@@ -205,6 +205,7 @@ bool Tcp::complete_handshake(Connection& c, const Segment& seg, Time now) noexce
             return false;
         }
         --listener->half_open;
+        ++c.tally.segments_in;  // the SYN, which came before there was a connection
         queue_for_accept(*listener, c);
     }
     established(c, seg, now);

@@ -1,6 +1,5 @@
 // What is sent and when: new data within the windows (RFC 9293, 3.8.6; Nagle, RFC 1122 4.2.3.4), ACKs, SYN, RST; and how a segment is made.
 #include <algorithm>
-#include <utility>
 
 #include "ip/checksum.hpp"
 #include "pmd/port_inline.hpp"
@@ -27,11 +26,15 @@ void Tcp::output(Connection& c, Time now, Flush flush) noexcept {
     if (c.ack_now) {
         send_ack(c, now);
     }
+    if (c.wants_room) [[unlikely]] {
+        tell_of_room(c, now);
+    }
 }
 
 // For once with another answer to whether partial segments wait.
 void Tcp::output_corked(Connection& c, bool cork, Time now, Flush flush) noexcept {
-    const bool before = std::exchange(c.options.cork, cork);
+    const bool before = c.options.cork;
+    c.options.cork = cork;
     output(c, now, flush);
     c.options.cork = before;
 }
@@ -46,7 +49,7 @@ bool Tcp::may_send_now(const Connection& c, const Packet& packet) const noexcept
         return true;
     }
     const bool small_under_way = c.snd_sml > c.snd_una && c.snd_sml <= c.snd_nxt;  // Minshall: full segments hold nothing back
-    return !c.options.cork && (c.options.nodelay || !small_under_way);
+    return (!c.options.cork && (c.options.nodelay || !small_under_way)) || sends_urgent(c);
 }
 
 void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
@@ -56,7 +59,10 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
             congestion::on_idle(c, now - c.last_sent_at);
         }
     }
-    bool has_sent = false, hit_cwnd = false;
+    bool has_sent = false, hit_cwnd = false, hit_window = false;
+    if (c.mtu_search.is_on && !probe_mtu(c, now)) [[unlikely]] {
+        return;
+    }
     while (Packet* packet = c.send_head) {
         if (!may_send_now(c, *packet)) {
             hold_back(c, now);
@@ -75,6 +81,7 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
             const std::uint32_t usable = edge > c.snd_nxt ? edge - c.snd_nxt : 0;
             const bool worth_it = usable != 0 && usable >= std::min<std::uint32_t>(c.mss, c.max_snd_wnd / 2);
             if (!worth_it || split(c, *packet, usable) == nullptr) {
+                hit_window = true;
                 hold_back(c, now);
                 break;
             }
@@ -102,6 +109,19 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
         }
     } else if (hit_cwnd) {
         c.cwnd_limited = true;
+    }
+    note_limit(c, hit_window, has_sent, now);
+}
+
+// What kept us from sending more: the peer's window, or a program that waits for room in a buffer that is too small.
+void Tcp::note_limit(Connection& c, bool hit_window, bool has_sent, Time now) noexcept {
+    if (hit_window) {
+        c.tally.begin(SendLimit::window, now);
+    } else {
+        c.tally.end(SendLimit::window, now);
+    }
+    if (c.wants_room && has_sent && !c.cwnd_limited && c.send_head == nullptr) [[unlikely]] {
+        c.tally.begin(SendLimit::buffer, now);
     }
 }
 
@@ -165,6 +185,9 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
     if ((meta.flags & segment_flag::psh) != 0) {
         flags |= flag::psh;
     }
+    if ((meta.flags & (segment_flag::stamp_sched | segment_flag::stamp_sent)) != 0) [[unlikely]] {
+        report_sent(c, packet, now);
+    }
     const std::uint32_t size = out->size();
     const std::uint8_t ecn = c.has_ecn && meta.transmits == 0 && size != 0 ? ecn_mark(c, flags) : std::uint8_t{0};  // never what is sent again
     write_header(c, *out, seq_of(packet), flags, now);
@@ -172,6 +195,7 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
         meta.flags |= segment_flag::retransmitted;
         ++c.retransmits;
         c.retrans_at = std::min(c.retrans_at, now);
+        c.tally.bytes_retransmitted += size;
         context_.counters.count(Event::tcp_retransmits);
     } else {
         c.bytes_sent += size;
@@ -183,6 +207,8 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
         c.pace_next = std::max(c.pace_next, now - pacing_burst) + pacing_time(c, size);
     }
     c.last_sent_at = now;
+    ++c.tally.segments_out;
+    c.tally.data_segments_out += size != 0;
     context_.counters.count(Event::tcp_segments_sent);
     context_.ipv4.output(out, c.path, wire::protocol_tcp, now, ecn);
 }
@@ -217,6 +243,7 @@ void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flag
     if (c.ecn_echo && (flags & flag::rst) == 0) {
         flags |= flag::ece;
     }
+    const std::uint32_t urgent = c.has_urgent ? urgent_pointer(c, seq, flags) : 0;
     const std::uint32_t offset = 5 + option_bytes / 4;
     const unsigned written = sizeof(wire::TcpHeader) + (c.has_timestamps ? wire::timestamp_option_bytes : 0);
     wire::Checksum sum;
@@ -224,10 +251,10 @@ void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flag
     header.put(std::uint32_t{c.local_port} << 16 | c.remote_port, seq.raw());
     header.put(c.rcv_nxt.raw(), offset << 28 | std::uint32_t{flags} << 16 | receive_window(c));
     if (c.has_timestamps) {
-        header.put(0, 0x0101080a);  // checksum and urgent pointer; two NOPs and the option's head
+        header.put(urgent, 0x0101080a);  // checksum and urgent pointer; two NOPs and the option's head
         header.put(timestamp_now(c, now), c.ts_recent);
     } else {
-        header.put(0);
+        header.put(urgent);
     }
     finish_checksum(packet, c.path, sum, written);
     if (payload != 0 && now - c.last_data_at < c.ack_timeout) {
@@ -267,6 +294,7 @@ void Tcp::send_control(Connection& c, Seq seq, std::uint8_t flags, Time now) noe
         return;
     }
     write_header(c, *packet, seq, flags, now);
+    ++c.tally.segments_out;
     context_.counters.count(Event::tcp_segments_sent);
     context_.ipv4.output(packet, c.path, wire::protocol_tcp, now);
 }
@@ -281,6 +309,9 @@ void Tcp::send_syn(Connection& c, Time now, const FastOpenCookie* cookie) noexce
     const Tunables& t = context_.tunables;
     wire::TcpOptions options;
     options.mss = c.path_mss();
+    if (c.path.link != nullptr && !(c.opening.sent_data && c.syn_tries != 0)) {  // what we can receive, not what the way to the peer takes; Linux's second SYN says the latter
+        options.mss = static_cast<std::uint16_t>(c.path.link->port.mtu - sizeof(wire::Ipv4Header) - sizeof(wire::TcpHeader));
+    }
     if (c.options.maxseg != 0) {
         options.mss = std::min(options.mss, c.options.maxseg);
     }
@@ -323,6 +354,7 @@ void Tcp::send_syn(Connection& c, Time now, const FastOpenCookie* cookie) noexce
         ++c.syn_tries;
     }
     c.last_sent_at = now;
+    c.tally.segments_out += !answers;  // as Linux, where a SYN-ACK is no connection's yet
     finish_checksum(*packet, c.path);
     context_.counters.count(Event::tcp_segments_sent);
     context_.ipv4.output(packet, c.path, wire::protocol_tcp, now);
@@ -382,7 +414,7 @@ Packet* Tcp::split(Connection& c, Packet& packet, std::uint32_t first_bytes) noe
     rest_meta.seq = meta.seq + first_bytes;
     rest_meta.payload_offset = static_cast<std::uint16_t>(rest->headroom());
     packet.trim_back(size);
-    meta.flags = static_cast<std::uint16_t>(meta.flags & ~(segment_flag::fin | segment_flag::psh));
+    meta.flags = static_cast<std::uint16_t>(meta.flags & ~(segment_flag::fin | segment_flag::psh | segment_flag::eor | segment_flag::stamps));
     SHUNT_CHECK(seq_size(packet) + seq_size(*rest) == before);
     c.snd_queue.insert_after(&packet, rest);
     if (c.last_sent == &packet) {

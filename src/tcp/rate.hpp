@@ -83,6 +83,11 @@ inline void rate_on_ack(Connection& c, RateSample& sample, Time now) noexcept {
     }
 }
 
+// The newest sample that counts, in bytes a second; 0: none yet.
+inline std::uint64_t delivery_rate(const Connection& c) noexcept {
+    return c.rate_ticks == 0 ? 0 : static_cast<std::uint64_t>(double{rate_ticks_per_second} * c.rate_delivered / c.rate_ticks);
+}
+
 // All that the program gave is under way, and there was room for more: what is sent until then says nothing of the network.
 inline void rate_on_app_limited(Connection& c) noexcept {
     c.is_app_limited = true;

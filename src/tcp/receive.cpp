@@ -46,6 +46,7 @@ void Tcp::deliver(Connection& c, Packet* packet, Time now) noexcept {
     const std::uint32_t size = packet->size();
     c.rcv_nxt += size;
     c.bytes_received += size;
+    c.tally.last_data_in = now;
     c.rcv_mss = static_cast<std::uint16_t>(std::max<std::uint32_t>(c.rcv_mss, std::min<std::uint32_t>(size, 65535U)));
     if (c.rcv_shut) {  // read by nobody: taken and thrown away, as Linux does after SHUT_RD
         packet->free();
@@ -91,6 +92,7 @@ void Tcp::clear_out_of_order(Connection& c) noexcept {
 // Keeps the queue sorted and free of overlap. A FIN is a flag on its packet, and takes a sequence number.
 void Tcp::queue_out_of_order(Connection& c, Packet* packet, Seq seq, bool fin) noexcept {
     context_.counters.count(Event::tcp_out_of_order);
+    ++c.tally.out_of_order;
     if (const auto reason = refuse_out_of_order(c, packet->size())) {
         drop(packet, *reason);
         return;
@@ -257,17 +259,7 @@ void Tcp::update_window_after_read(Connection& c, std::uint32_t copied, Time now
         context_.ipv4.flush(now);
         return;
     }
-    // Auto-tuning: a program that reads more than half a buffer a round trip gets a larger one.
-    c.tune_copied += copied;
-    const Duration round_trip = std::max<Duration>(c.srtt, std::chrono::microseconds(100));
-    if (now - c.tune_at >= round_trip) {
-        const auto limit = static_cast<std::uint32_t>(context_.tunables.tcp_rmem.maximum_bytes) / 2;
-        if (!c.options.rcvbuf_locked && context_.tunables.tcp_moderate_rcvbuf != 0 && c.tune_copied >= c.rcvbuf / 2 && !memory_pressure_ && c.rcv_wscale != 0) {
-            c.rcvbuf = std::min(limit, std::max(c.rcvbuf, c.tune_copied * 2 + 16U * c.rcv_mss));
-        }
-        c.tune_copied = 0;
-        c.tune_at = now;
-    }
+    tune_receive_buffer(c, copied, now);
     const std::uint32_t promised = c.rcv_adv > c.rcv_nxt ? c.rcv_adv - c.rcv_nxt : 0;
     const std::uint32_t whole = std::min(c.rcvbuf, 65535U << c.rcv_wscale);
     const std::uint32_t free = std::min(c.rcvbuf > c.rcv_queued ? c.rcvbuf - c.rcv_queued : 0, whole);

@@ -70,6 +70,9 @@ void Tcp::after_ack(Connection& c, const Segment& seg, AckNews& news, Time now) 
         undo(c);
     }
     const Losses losses = identify_losses(c, news, now);
+    if (c.mtu_search.size != 0 && c.lost_out != 0 && try_probe_lost(c, now)) [[unlikely]] {
+        return;
+    }
     if ((c.lost_out != 0 && !is_repairing(c)) || (c.recovery == Recovery::loss && losses.of_retransmission)) {
         enter_recovery(c);
     }
@@ -232,7 +235,7 @@ bool Tcp::detect_losses(Connection& c, Time now) noexcept {
 // RFC 8985, 6.3: the time for reordering is over.
 void Tcp::on_reorder_timer(Connection& c, Time now) noexcept {
     c.reorder_at = never;
-    if (detect_losses(c, now) && c.recovery != Recovery::recovery) {
+    if (detect_losses(c, now) && c.recovery != Recovery::recovery && !(c.mtu_search.size != 0 && try_probe_lost(c, now))) {
         enter_recovery(c);
         AckNews nothing;
         nothing.delivered = c.mss;
@@ -346,6 +349,9 @@ void Tcp::send_tail_loss_probe(Connection& c, Time now) noexcept {
 
 void Tcp::on_retransmission_timeout(Connection& c, Time now) noexcept {
     context_.counters.count(Event::tcp_timeouts);
+    if (c.timeouts >= context_.tunables.tcp_retries1) {
+        suspect_black_hole(c, now);
+    }
     const bool is_new = !is_repairing(c);
     mark_lost_after_timeout(c, now);
     if (c.recovery <= Recovery::disorder || c.snd_una >= c.recover || (c.recovery == Recovery::loss && c.timeouts == 0)) {
@@ -354,6 +360,7 @@ void Tcp::on_retransmission_timeout(Connection& c, Time now) noexcept {
     }
     c.frto = context_.tunables.tcp_frto != 0 && (is_new || c.timeouts != 0) ? FRto::on : FRto::off;
     congestion::on_timeout(c);
+    c.mtu_search.size = 0;  // whether the probe would have arrived, nobody knows
     c.cwnd = c.pipe() + c.mss;
     c.cwnd_limited = true;
     c.recovery = Recovery::loss;

@@ -11,6 +11,7 @@ struct Segment {
     std::uint32_t wnd = 0;   // as in the header, not scaled
     std::uint8_t flags = 0;
     std::uint8_t tos = 0;
+    std::uint16_t urgent = 0;  // the pointer
     std::uint16_t source_port = 0, destination_port = 0;
     std::uint32_t source = 0, destination = 0;
     wire::TcpOptions options;

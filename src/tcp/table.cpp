@@ -110,6 +110,8 @@ void Tcp::drop_buffers(Connection& c) noexcept {
     c.rcv_queue.clear();
     c.snd_queue.clear();
     clear_out_of_order(c);
+    c.error_queue.clear();
+    c.error_reports = 0;
     c.rcv_queued = c.rcv_packets = 0;
     c.send_head = c.last_sent = nullptr;
     c.sacked_out = c.lost_out = c.retrans_out = 0;

@@ -7,6 +7,8 @@
 //   ecn       marks instead of losses (RFC 3168)
 //   recovery  what is lost and when it is sent again (RFC 6675, 6937, 8985)
 //   output    what is sent, and when
+//   path_mtu   how large a segment may be (RFC 1191, 4821)
+//   buffers   how much a program may write, a peer send; error_queue: time stamps, completions; urgent: MSG_OOB
 //   timers    what happens when nothing does (RFC 6298, keep-alive, TIME_WAIT)
 #pragma once
 
@@ -22,6 +24,7 @@
 #include "base/tunables.hpp"
 #include "ip/ipv4.hpp"
 #include "tcp/connection.hpp"
+#include "tcp/error_report.hpp"
 #include "tcp/fast_open.hpp"
 #include "tcp/rate.hpp"
 #include "tcp/segment.hpp"
@@ -39,6 +42,15 @@ struct Context {
     const Tunables& tunables;
     SecretKey key;
     Duration rto_min;  // 200 ms as Linux, less in the latency profile
+};
+
+// How a program writes.
+struct Write {
+    bool more = false;           // hold back a partial segment (MSG_MORE)
+    bool is_urgent = false;      // the last byte is (MSG_OOB)
+    bool end_of_record = false;  // later writes start a segment of their own (MSG_EOR)
+    bool may_wait = true;        // the rest follows when there is room: the stamps are its
+    std::uint16_t stamps = 0;    // segment_flag::stamp_...: asked for the last byte
 };
 
 class Tcp {
@@ -75,8 +87,15 @@ public:
     void forget_fast_open() noexcept { fast_open_cache_.clear(); }  // as `ip tcp_metrics flush`
     // Bytes that fit into the send buffer now, at least one segment when it is empty.
     std::uint32_t send_room(const Connection& c) const noexcept;
-    // Queues up to data.size() bytes and sends what may be sent; returns how many were taken. `more`: hold back a partial segment.
-    std::uint32_t send(Connection& c, std::span<const std::byte> data, bool more, Time now) noexcept;
+    bool has_send_memory(const Connection& c) const noexcept;  // what a blocked write waits for
+    bool is_writable(const Connection& c) const noexcept;  // as poll's POLLOUT; set c.wants_room to hear when it becomes so
+    // Queues up to data.size() bytes and sends what may be sent; returns how many were taken.
+    std::uint32_t send(Connection& c, std::span<const std::byte> data, Write how, Time now) noexcept;
+    std::uint32_t send(Connection& c, std::span<const std::byte> data, bool more, Time now) noexcept {
+        Write how;
+        how.more = more;
+        return send(c, data, how, now);
+    }
     // A packet to fill with at most mss bytes; null without memory. The caller owns it until send_packet, which takes it.
     Packet* claim(Connection& c) noexcept;
     void send_packet(Connection& c, Packet* packet, bool more, Time now) noexcept;
@@ -91,6 +110,11 @@ public:
     // The program has let go. Unread data: RST (RFC 2525, 2.17); else FIN, and TCP finishes alone. `linger0`: RST at once.
     void release(Connection& c, bool linger0, Time now) noexcept;
     void apply_options(Connection& c, Time now) noexcept;  // after a change of c.options
+    // The oldest report of the error queue, in `report`, and a packet with what it quotes, now the caller's; null: none.
+    Packet* take_report(Connection& c, ErrorReport& report) noexcept;
+    void complete_zerocopy(Connection& c) noexcept;        // a send with MSG_ZEROCOPY is done
+    // MSG_OOB: the urgent byte, if it is there and has not been read.
+    std::optional<std::byte> urgent_byte(Connection& c, bool peek) noexcept;
 
     // ---- ports
     bool is_port_free(std::uint32_t address, std::uint16_t port, bool reuse_address, bool reuse_port) const noexcept;
@@ -282,6 +306,43 @@ private:
     void retransmit_lost(Connection& c, Time now) noexcept;
     void finish_frto_step(Connection& c, Time now) noexcept;
 
+    // buffers.cpp
+    struct Room {
+        std::uint32_t in_chunk = 0, in_next = 0;
+    };
+    Room room(const Connection& c) const noexcept;
+    std::uint32_t notsent_limit(const Connection& c) const noexcept;
+    std::uint32_t sndbuf_now(const Connection& c) const noexcept;
+    void expand_send_buffer(Connection& c) noexcept;
+    void tell_of_room(Connection& c, Time now) noexcept;
+    void tune_receive_buffer(Connection& c, std::uint32_t copied, Time now) noexcept;
+    void mark_end(Connection& c, const Write& how, bool is_complete) noexcept;  // user.cpp
+
+    // error_queue.cpp
+    void report(Connection& c, const ErrorReport& report, const Packet* quoted) noexcept;
+    void report_stamp(Connection& c, const Packet& packet, std::uint32_t kind, Time now) noexcept;
+    void report_sent(Connection& c, const Packet& packet, Time now) noexcept;
+    void report_acked(Connection& c, const Packet& packet, Time now) noexcept;
+
+    // path_mtu.cpp
+    enum class Probe : std::uint8_t { no, wait, go };
+    void fit_segments(Connection& c) noexcept;
+    void resend_too_large(Connection& c, Time now) noexcept;
+    void on_smaller_mtu(Connection& c, std::uint16_t mtu, Time now) noexcept;
+    void start_mtu_search(Connection& c, Time now) noexcept;
+    void suspect_black_hole(Connection& c, Time now) noexcept;
+    void on_probe_arrived(Connection& c) noexcept;
+    bool try_probe_lost(Connection& c, Time now) noexcept;
+    std::uint16_t next_probe_size(Connection& c, Time now) noexcept;
+    Probe may_probe(const Connection& c, std::uint32_t payload) const noexcept;
+    Packet* build_probe(Connection& c, std::uint32_t payload) noexcept;
+    bool probe_mtu(Connection& c, Time now) noexcept;
+
+    // urgent.cpp
+    void urgent_arrives(Connection& c, const Segment& seg, const Packet& packet, Time now) noexcept;
+    static bool sends_urgent(const Connection& c) noexcept;
+    static std::uint16_t urgent_pointer(Connection& c, Seq seq, std::uint8_t& flags) noexcept;
+
     // output.cpp
     // Whether what is sent goes to the port before the books are brought up to date (a program waits), or with the rest of the poll's.
     enum class Flush : std::uint8_t { later, at_once };
@@ -292,6 +353,7 @@ private:
     static void note_window_use(Connection& c, bool is_limited) noexcept;
     void note_sent(Connection& c, Packet& packet, Time now) noexcept;
     void send_new(Connection& c, Time now, Flush flush) noexcept;
+    static void note_limit(Connection& c, bool hit_window, bool has_sent, Time now) noexcept;
     void transmit(Connection& c, Packet& packet, Time now) noexcept;
     void send_control(Connection& c, Seq seq, std::uint8_t flags, Time now) noexcept;
     void send_ack(Connection& c, Time now) noexcept { send_control(c, c.snd_nxt, wire::tcp_flag::ack, now); }

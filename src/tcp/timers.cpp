@@ -258,28 +258,18 @@ void Tcp::icmp_error(std::uint32_t source, std::uint16_t source_port, std::uint3
     }
     context_.counters.count(Event::icmp_errors_received);
     if (mtu != 0) {
-        constexpr std::uint16_t mtu_min = 552;  // Linux: net.ipv4.route.min_pmtu
-        const std::uint16_t new_mtu = std::max(mtu, mtu_min);
-        if (new_mtu < c->path.mtu) {
-            c->path.mtu = new_mtu;
-            const auto headers = static_cast<std::uint16_t>(40 + (c->has_timestamps ? wire::timestamp_option_bytes : 0));
-            c->mss = std::min<std::uint16_t>(c->mss, static_cast<std::uint16_t>(new_mtu - headers));
-            for (Packet* packet = c->snd_queue.front(); packet != nullptr && packet != c->send_head; packet = packet->meta().next) {
-                if ((packet->meta().flags & segment_flag::sacked) == 0 && payload_size(*packet) > c->mss) {
-                    mark_lost(*c, *packet);
-                }
-            }
-            if (c->state == State::syn_sent && c->opening.sent_data) {
-                send_syn(*c, now);  // with data it was too large
-            }
-            output(*c, now);
-        }
+        on_smaller_mtu(*c, mtu, now);
         return;
     }
     if (!c->is_synchronized() && (!c->opening.is_early || c->in_accept_queue)) {
         if (is_hard || c->state == State::syn_sent || c->opening.is_early) {
             finish(*c, error);
         }
+        return;
+    }
+    if (c->options.recverr) {  // IP_RECVERR: told at once
+        c->error = error;
+        note(*c, ready::error);
         return;
     }
     c->soft_error = static_cast<std::uint8_t>(error);

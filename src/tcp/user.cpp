@@ -139,29 +139,20 @@ Result<Connection*> Tcp::connect(std::uint32_t local_address, std::uint16_t loca
     return c;
 }
 
-
-// Room grows with the congestion window, between Linux's default and maximum, unless SO_SNDBUF fixed it.
-std::uint32_t Tcp::send_room(const Connection& c) const noexcept {
-    std::uint32_t limit = c.sndbuf;
-    if (!c.options.sndbuf_locked) {
-        const auto wanted = std::max<std::uint64_t>(limit, std::uint64_t{c.cwnd} * 2);
-        limit = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, static_cast<std::uint32_t>(context_.tunables.tcp_wmem.maximum_bytes)));
+std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, Write how, Time now) noexcept {
+    auto left = static_cast<std::uint32_t>(std::min<std::size_t>(data.size(), 0x7fff'ffff));
+    Seq chunk = c.write_seq;
+    if (left > c.mss || c.buffered() != 0 || memory_pressure_) {  // else an empty buffer takes a segment
+        const Room there = room(c);
+        left = std::min(left, there.in_chunk + there.in_next);
+        chunk += there.in_chunk;
     }
-    if (memory_pressure_) {
-        limit = std::min<std::uint32_t>(limit, c.mss * 4U);
-    }
-    const std::uint32_t buffered = c.buffered();
-    return buffered >= limit ? 0 : limit - buffered;
-}
-
-std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, bool more, Time now) noexcept {
-    auto left = static_cast<std::uint32_t>(std::min<std::size_t>(data.size(), send_room(c)));
     const std::byte* from = data.data();
     std::uint32_t taken = 0;
     while (left != 0) {
         Packet* packet = c.send_head != nullptr ? c.snd_queue.back() : nullptr;
         std::uint32_t room = 0;
-        if (packet != nullptr && packet->is_contiguous()) {
+        if (packet != nullptr && packet->is_contiguous() && (packet->meta().flags & segment_flag::eor) == 0) {
             const std::uint32_t filled = payload_size(*packet);
             room = filled < c.mss ? std::min<std::uint32_t>(c.mss - filled, packet->tailroom()) : 0;
         }
@@ -183,16 +174,40 @@ std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, bool mor
         taken += n;
     }
     if (taken != 0) {
-        if (!more || taken != data.size()) {
+        c.tally.begin(SendLimit::busy, now);
+        if (c.write_seq > chunk) {
+            c.chunk_start = chunk;
+        }
+        if (!how.more && (taken == data.size() || send_room(c) == 0)) {  // what follows, if anything, is another write's
             c.snd_queue.back()->meta().flags |= segment_flag::psh;
         }
-        if (more) {
+        if (how.end_of_record || how.is_urgent || how.stamps != 0) [[unlikely]] {
+            mark_end(c, how, taken == data.size());
+        }
+        if (how.more) {
             output_corked(c, true, now, Flush::at_once);
         } else {
             output(c, now, Flush::at_once);
         }
     }
     return taken;
+}
+
+// What MSG_EOR, MSG_OOB and SO_TIMESTAMPING say of a write's last byte.
+void Tcp::mark_end(Connection& c, const Write& how, bool is_complete) noexcept {
+    PacketMeta& meta = c.snd_queue.back()->meta();
+    if (how.end_of_record && is_complete) {
+        meta.flags |= segment_flag::eor;
+    }
+    if (how.is_urgent) {
+        c.snd_up = c.write_seq;
+        c.has_urgent = true;
+    }
+    if (how.stamps != 0 && (is_complete || (!how.may_wait && send_room(c) == 0))) {
+        meta.flags |= how.stamps;
+        meta.stamp_key = c.write_seq.raw() - 1;
+        c.is_stamped = true;
+    }
 }
 
 Packet* Tcp::claim(Connection& c) noexcept {
@@ -218,6 +233,8 @@ void Tcp::append(Connection& c, Packet* packet) noexcept {
 
 void Tcp::send_packet(Connection& c, Packet* packet, bool more, Time now) noexcept {
     append(c, packet);
+    c.chunk_start = c.write_seq;
+    c.tally.begin(SendLimit::busy, now);
     c.write_seq += packet->size();
     if (!more) {
         packet->meta().flags = segment_flag::psh;
@@ -238,7 +255,9 @@ std::uint32_t Tcp::receive(Connection& c, std::byte* to, std::uint32_t size, boo
                 continue;
             }
             const std::uint32_t n = std::min(size - copied, here - skip);
-            packet->copy_out(skip, to + copied, n);
+            if (to != nullptr) {
+                packet->copy_out(skip, to + copied, n);
+            }
             copied += n;
             skip = 0;
         }
@@ -260,6 +279,9 @@ std::uint32_t Tcp::receive(Connection& c, std::byte* to, std::uint32_t size, boo
         }
     }
     c.rcv_queued -= copied;
+    if (c.urgent != Urgent::none && c.copied_seq() > c.rcv_up) [[unlikely]] {
+        c.urgent = Urgent::none;  // read past it
+    }
     if (copied != 0) {
         update_window_after_read(c, copied, now);
     }
@@ -355,6 +377,9 @@ void Tcp::apply_options(Connection& c, Time now) noexcept {
     if (!congestion::is_model_based(c)) {
         c.pacing_rate = c.options.max_pacing_rate;
     }
+    constexpr std::uint8_t want = 1, always = 2;  // IP_PMTUDISC_WANT, IP_PMTUDISC_DO
+    const bool discovers = c.options.mtu_discover == want || c.options.mtu_discover == always;
+    c.path.fragment_field = discovers ? wire::Ipv4Header::dont_fragment : 0;
     if (c.options.ttl != 0) {
         c.path.ttl = c.options.ttl;
     }
@@ -363,10 +388,13 @@ void Tcp::apply_options(Connection& c, Time now) noexcept {
     } else if (c.rcvbuf == 0) {
         c.rcvbuf = static_cast<std::uint32_t>(t.tcp_rmem.default_bytes) / 2;
     }
+    if (c.options.window_clamp != 0) {
+        c.rcvbuf = std::min(c.rcvbuf, c.options.window_clamp);
+    }
     if (c.options.sndbuf_locked) {
-        c.sndbuf = std::max(c.options.sndbuf / 2, 4096U);
+        c.sndbuf = c.options.sndbuf;
     } else if (c.sndbuf == 0) {
-        c.sndbuf = std::max(static_cast<std::uint32_t>(t.tcp_wmem.default_bytes), 65536U);
+        c.sndbuf = static_cast<std::uint32_t>(t.tcp_wmem.default_bytes);
     }
     if (c.options.quickack && c.delack_at != never) {
         c.ack_now = true;  // the ACK that waits goes with the next look at what may be sent

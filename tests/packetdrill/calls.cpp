@@ -135,7 +135,8 @@ long Calls::get_option(int fd, int level, int name, void* value, socklen_t* leng
 // As the shim: the kernel's socket first, which also knows what is no option at all.
 long Calls::set_option(int fd, int level, int name, const void* value, socklen_t length) {
     const Entry entry = find(fd);
-    const long result = sys::setsockopt(fd, level, name, value, length);
+    const bool is_ours_alone = entry.socket != nullptr && socket::is_ours_alone(level, name);
+    const long result = is_ours_alone ? 0 : sys::setsockopt(fd, level, name, value, length);
     if (entry.socket == nullptr || result != 0) {
         return result;
     }
@@ -213,7 +214,7 @@ long Calls::pipe(int fds[2]) { return sys::call(SYS_pipe2, sys::word(fds), 0); }
 long Calls::splice(int from, int to, std::size_t size, unsigned flags) {
     std::vector<char> buffer(std::min(size, copy_bytes));
     const int call_flags = (flags & SPLICE_F_NONBLOCK) != 0 ? MSG_DONTWAIT : 0;
-    const long got = read(from, buffer.data(), buffer.size(), is_ours(from) ? call_flags : 0);
+    const long got = read(from, buffer.data(), buffer.size(), is_ours(from) ? call_flags | socket::receive_up_to_urgent : 0);
     if (got <= 0) {
         return got;
     }

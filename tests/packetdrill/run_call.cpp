@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/sys.hpp"
 #include "packetdrill/cursor.hpp"
 #include "packetdrill/session.hpp"
 #include "wire/ipv4.hpp"
@@ -91,6 +92,8 @@ private:
     void epoll_wait();
     void pipe();
     void splice();
+    void open();
+    void send_file();
 
     struct Message {
         std::vector<std::vector<char>> buffers;
@@ -101,6 +104,8 @@ private:
     };
     void fill_vector(Message& message, const Expression& list) const;
     std::vector<char> data(const Expression& content, std::size_t size) const;
+    // Where a call reads or writes: `buffer`, or nowhere when the script says NULL.
+    char* place(const Expression& said, std::vector<char>& buffer) const { return said.is_number() && said.text == "NULL" ? nullptr : buffer.data(); }
 
     Session& session_;
     Calls& calls_;
@@ -116,7 +121,8 @@ const std::unordered_map<std::string, CallRunner::Handler>& CallRunner::handlers
         {"write", &C::send}, {"send", &C::send}, {"recvfrom", &C::receive_from}, {"sendto", &C::send_to}, {"readv", &C::vector_call},
         {"writev", &C::vector_call}, {"recvmsg", &C::message_call}, {"sendmsg", &C::message_call}, {"getsockopt", &C::get_option},
         {"setsockopt", &C::set_option}, {"fcntl", &C::fcntl}, {"ioctl", &C::ioctl}, {"poll", &C::poll}, {"epoll_create", &C::epoll_create},
-        {"epoll_ctl", &C::epoll_control}, {"epoll_wait", &C::epoll_wait}, {"pipe", &C::pipe}, {"splice", &C::splice},
+        {"epoll_ctl", &C::epoll_control}, {"epoll_wait", &C::epoll_wait}, {"pipe", &C::pipe}, {"splice", &C::splice}, {"open", &C::open},
+        {"sendfile", &C::send_file},
     };
     return table;
 }
@@ -256,18 +262,18 @@ std::vector<char> CallRunner::data(const Expression& content, std::size_t size) 
 
 void CallRunner::receive() {
     std::vector<char> buffer = data({}, size(2));
-    check(calls_.read(fd(0), buffer.data(), size(2), has(3) ? integer(3) : 0));
+    check(calls_.read(fd(0), place(argument(1), buffer), size(2), has(3) ? integer(3) : 0));
 }
 
 void CallRunner::send() {
-    const std::vector<char> buffer = data(argument(1), size(2));
-    check(calls_.write(fd(0), buffer.data(), size(2), has(3) ? integer(3) : 0));
+    std::vector<char> buffer = data(argument(1), size(2));
+    check(calls_.write(fd(0), place(argument(1), buffer), size(2), has(3) ? integer(3) : 0));
 }
 
 void CallRunner::receive_from() {
     Message message;
     message.buffers.push_back(data({}, size(2)));
-    message.vector.push_back({message.buffers[0].data(), size(2)});
+    message.vector.push_back({place(argument(1), message.buffers[0]), size(2)});
     message.header.msg_iov = message.vector.data();
     message.header.msg_iovlen = 1;
     message.header.msg_name = &message.name;
@@ -278,7 +284,7 @@ void CallRunner::receive_from() {
 void CallRunner::send_to() {
     Message message;
     message.buffers.push_back(data(argument(1), size(2)));
-    message.vector.push_back({message.buffers[0].data(), size(2)});
+    message.vector.push_back({place(argument(1), message.buffers[0]), size(2)});
     message.header.msg_iov = message.vector.data();
     message.header.msg_iovlen = 1;
     const bool has_name = has(4) && argument(4).text != "0";
@@ -344,7 +350,15 @@ void CallRunner::message_call() {
     message.header.msg_control = message.control.data();
     message.header.msg_controllen = message.control.size();
     check(calls_.receive_message(fd(0), message.header, flags));
+    if (call_.result.number < 0) {
+        return;
+    }
     check_number("msg_flags", field(record, "msg_flags", message.header.msg_flags), message.header.msg_flags);
+    if (const Expression* control = record.find("msg_control"); control != nullptr && !control->is_ellipsis()) {
+        if (const std::string differs = compare_control(*control, message.header, session_.start, session_.settings.tolerance); !differs.empty()) {
+            fail("recvmsg: " + differs);
+        }
+    }
 }
 
 void CallRunner::get_option() {
@@ -376,7 +390,7 @@ void CallRunner::get_option() {
     } else if (expected.fields.size() != 1 || !expected.fields[0].second.is_ellipsis()) {
         int actual = 0;
         std::memcpy(&actual, value.data(), length == 1 ? 1 : sizeof actual);
-        check_number("value", number(expected), actual);
+        check_number("value", static_cast<int>(number(expected)), actual);
     }
 }
 
@@ -460,6 +474,13 @@ void CallRunner::pipe() {
     for (std::size_t i = 0; i < argument(0).fields.size() && i < fds.size(); ++i) {
         session_.fds[static_cast<int>(number(argument(0).fields[i].second))] = fds.at(i);
     }
+}
+
+void CallRunner::open() { check_new_fd(sys::call(SYS_openat, AT_FDCWD, sys::word(argument(0).text.c_str()), integer(1))); }
+
+void CallRunner::send_file() {
+    off_t offset = argument(2).kind == Expression::Kind::list ? static_cast<off_t>(number(argument(2))) : 0;
+    check(calls_.send_file(fd(0), fd(1), argument(2).is_number() ? nullptr : &offset, size(3)));
 }
 
 void CallRunner::splice() { check(calls_.splice(fd(0), fd(2), size(4), static_cast<unsigned>(integer(5)))); }

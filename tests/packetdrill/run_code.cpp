@@ -248,7 +248,7 @@ void run_code(Calls& calls, int fd, const std::string& code, int line) {
     const Names names = names_of(calls, fd, line);
     Cursor in(code, 0, line);
     for (in.skip_space(); !in.is_done(); in.skip_space()) {
-        if (in.take(";") || in.take_word("pass")) {
+        if (in.take(";") || in.take("\\") || in.take_word("pass")) {
             continue;
         }
         const int at = in.line();

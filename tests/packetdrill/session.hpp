@@ -19,6 +19,7 @@ struct Settings {
     std::uint32_t remote = 0xC0000201;       // 192.0.2.1
     std::uint16_t bind_port = 8080, connect_port = 8080;
     std::uint16_t mtu = 1500;
+    bool strict_segments = false;            // what the script has in one piece must come so
     bool same_port = false;                  // ours: every SYN from the wire comes from the same port
 };
 
@@ -30,6 +31,7 @@ struct Session {
     Flow* find_flow(const LivePacket& packet);  // the one a packet of the stack's belongs to
 
     World& world;
+    Time start = world.now();
     Calls calls;
     Settings settings;
     std::map<int, int> fds;                  // the script's -> the stack's
@@ -43,6 +45,9 @@ struct Session {
 // Carries a call out and throws ScriptError when its result is another than the script's. May block.
 void run_call(Session& session, const SystemCall& call, int line);
 bool is_known_call(const std::string& name);
+// What differs between the control messages of the script, [{cmsg_level=...}, ...], and those received; empty when nothing does. Time stamps count from the
+// script's beginning, with `tolerance`.
+std::string compare_control(const Expression& expected, msghdr& actual, Time start, Duration tolerance);
 // The statements of %{ }%; throws ScriptError when an assertion does not hold. `fd`: whose TCP_INFO.
 void run_code(Calls& calls, int fd, const std::string& code, int line);
 // `sysctl ...`, `echo 1 > /proc/sys/...`, `set_sysctls.py ...`

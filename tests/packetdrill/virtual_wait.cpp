@@ -24,6 +24,12 @@ ThreadState& this_thread() noexcept {
     return thread_state;
 }
 
+// The epoch of the virtual clock is the wall's, as the adapter's gettimeofday has it.
+timespec wall_time(const Layer& layer) noexcept {
+    const std::int64_t ns = layer.now().time_since_epoch().count();
+    return {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+}
+
 Layer& layer() noexcept { return *current_layer; }
 void set_layer(Layer* layer) noexcept { current_layer = layer; }
 

@@ -1,6 +1,7 @@
 // The less usual names: streams over sockets, splice, positions, checked twins, exec.
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -156,12 +157,69 @@ CHECK(checked_twins) {
 CHECK(urgent_data) {
     int client, server;
     pair(client, server);
-    char data[8];
+    char data[16]{};
     say_result("none", recv(server, data, 1, MSG_OOB));
+    const Handler urgent(SIGURG, SA_RESTART);
+    fcntl(server, F_SETOWN, getpid());
+    send_text(client, "before");
+    say_result("send", send(client, "!", 1, MSG_OOB));
+    pollfd item{server, POLLPRI, 0};
+    say_result("poll", poll(&item, 1, 2000));
+    say("exceptional=%d signals=%d", (item.revents & POLLPRI) != 0, urgent.count());
+    say_result("out of line", recv(server, data, 1, MSG_OOB));
+    say("byte=%c at_mark=%d", data[0], sockatmark(server));
+    say_result("up to the mark", recv(server, data, sizeof data, 0));
+    say("%.6s at_mark=%d", data, sockatmark(server));
+    send_text(client, "after");
+    say("%s at_mark=%d", receive_text(server).c_str(), sockatmark(server));
     const int fd = bound(SOCK_DGRAM, address);
     const sockaddr_in to = at(port_of(fd));
     say_result("datagram", sendto(fd, "x", 1, MSG_OOB, reinterpret_cast<const sockaddr*>(&to), sizeof to));
     close_all({client, server, fd});
+}
+
+CHECK(error_queue) {
+    int client, server;
+    pair(client, server);
+    const int on = 1;
+    say_result("zerocopy", setsockopt(client, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on));
+    say_result("send", send(client, "hello", 5, MSG_ZEROCOPY));
+    say("%s", receive_text(server).c_str());
+    pollfd item{client, 0, 0};
+    say_result("poll", poll(&item, 1, 2000));
+    char control[256];
+    msghdr message{};
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    say_result("report", recvmsg(client, &message, MSG_ERRQUEUE));
+    const cmsghdr* header = CMSG_FIRSTHDR(&message);
+    say("flags=%x level=%d type=%d", static_cast<unsigned>(message.msg_flags), header != nullptr ? header->cmsg_level : -1, header != nullptr ? header->cmsg_type : -1);
+    say_result("no more", recvmsg(client, &message, MSG_ERRQUEUE));
+    close_all({client, server});
+}
+
+CHECK(bytes_left_to_read) {
+    int client, server;
+    pair(client, server);
+    const int on = 1;
+    say_result("inq", setsockopt(server, IPPROTO_TCP, TCP_INQ, &on, sizeof on));
+    send_text(client, "hello");
+    nap_ms(20);
+    char data[2];
+    iovec piece{data, sizeof data};
+    char control[64];
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    say_result("recvmsg", recvmsg(server, &message, 0));
+    int left = -1;
+    if (const cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr && header->cmsg_type == TCP_CM_INQ) {
+        memcpy(&left, CMSG_DATA(header), sizeof left);
+    }
+    say("left=%d", left);
+    close_all({client, server});
 }
 
 CHECK(exec_lets_go_of_what_closes) {

@@ -102,6 +102,7 @@ void Bulk::write(unsigned index) {
         const std::uint64_t size = std::min<std::uint64_t>({data.size(), tcp.send_room(*end.sender), bytes == 0 ? data.size() : bytes - end.written});
         const std::uint32_t taken = size == 0 ? 0 : tcp.send(*end.sender, std::span(data).first(size), false, network_.now());
         if (taken == 0) {
+            end.sender->wants_room = true;  // as a program that waits: its buffer grows with the window
             return;
         }
         end.written += taken;

@@ -195,7 +195,7 @@ tcp::ConnectionOptions Scenario::choose_options() {
     options.nodelay = chance(50);
     options.quickack = chance(10);
     options.keepalive = chance(20);
-    options.keepidle_s = 1 + random_.below(5);
+    options.keepidle_s = static_cast<std::uint16_t>(1 + random_.below(5));
     return options;
 }
 

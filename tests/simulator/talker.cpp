@@ -77,6 +77,8 @@ void Talker::write(Time now) {
         written_ += taken;
         if (taken == size) {
             network_.wake_at(now + Duration(random_.below(100'000)));  // there is more to write
+        } else {
+            c_->wants_room = true;
         }
         return;
     }
