@@ -100,9 +100,6 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
         has_sent = true;
     }
     if (has_sent) {
-        if (c.send_head == nullptr && c.pipe() < c.cwnd) {
-            rate_on_app_limited(c);
-        }
         note_window_use(c, hit_cwnd || c.pipe() + c.mss > c.cwnd);
         if (c.retransmit_kind != RetransmitKind::rto || c.retransmit_at == never) {
             set_retransmit(c, now, Time(Duration(c.snd_queue.front()->meta().stamp_ns)));

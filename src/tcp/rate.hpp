@@ -88,10 +88,17 @@ inline std::uint64_t delivery_rate(const Connection& c) noexcept {
     return c.rate_ticks == 0 ? 0 : static_cast<std::uint64_t>(double{rate_ticks_per_second} * c.rate_delivered / c.rate_ticks);
 }
 
-// All that the program gave is under way, and there was room for more: what is sent until then says nothing of the network.
+// The program, not the network, sets the pace: what is sent until all that is under way now has arrived says nothing of the network.
 inline void rate_on_app_limited(Connection& c) noexcept {
     c.is_app_limited = true;
     c.app_limited_until = static_cast<std::uint32_t>(c.delivered) + c.pipe();
+}
+
+// A program writes: had all that it gave before been sent, with room for more? (As Linux, before the write.)
+inline void rate_on_write(Connection& c) noexcept {
+    if (c.unsent() < c.mss && c.pipe() < c.cwnd && c.lost_out <= c.retrans_out) {
+        rate_on_app_limited(c);
+    }
 }
 
 }  // namespace shunt::tcp

@@ -3,6 +3,7 @@
 
 #include "pmd/port_inline.hpp"
 #include "tcp/congestion.hpp"
+#include "tcp/rate.hpp"
 #include "tcp/tcp.hpp"
 
 namespace shunt::tcp {
@@ -147,6 +148,7 @@ std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, Write ho
         left = std::min(left, there.in_chunk + there.in_next);
         chunk += there.in_chunk;
     }
+    rate_on_write(c);
     const std::byte* from = data.data();
     std::uint32_t taken = 0;
     while (left != 0) {
@@ -232,6 +234,7 @@ void Tcp::append(Connection& c, Packet* packet) noexcept {
 }
 
 void Tcp::send_packet(Connection& c, Packet* packet, bool more, Time now) noexcept {
+    rate_on_write(c);
     append(c, packet);
     c.chunk_start = c.write_seq;
     c.tally.begin(SendLimit::busy, now);

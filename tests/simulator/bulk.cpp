@@ -154,7 +154,7 @@ void Bulk::step() {
 void Bulk::print() {
     for (unsigned i = 0; i < receiver_; ++i) {
         if (const tcp::Connection* c = ends_[i].sender) {
-            std::printf("%8.3f s  flow %u  read %8lu kB  cwnd %5u  ssthresh %7u  pipe %5u  under way %5u segments  peer's window %5u  srtt %7.2f ms  recovery %d  sent again %lu  time-outs %lu\n",
+            std::printf("%8.3f s  flow %u  read %8lu kB  cwnd %5u  ssthresh %7u  pipe %5u  under way %5u segments  peer's window %5u  srtt %7.2f ms  recovery %d  sent again %u  time-outs %lu\n",
                         std::chrono::duration<double>(network_.now() - beginning).count(), i, results_[i].bytes / 1000, c->cwnd / c->mss, c->ssthresh / c->mss, c->pipe() / c->mss,
                         c->outstanding() / c->mss, c->snd_wnd / c->mss, std::chrono::duration<double, std::milli>(c->srtt).count(), static_cast<int>(c->recovery), c->retransmits,
                         network_.station(i).events(Event::tcp_timeouts));
