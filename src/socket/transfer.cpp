@@ -54,14 +54,14 @@ bool may_write(const Layer& layer, const Socket& socket) noexcept {
 
 // ---------------------------------------------------------------- TCP
 
-// What a send on a connection that cannot send gives.
-long send_error(Socket& socket) noexcept {
+// What a send on a connection that cannot send gives. A pending error is told once: not by a call that returns the count of what it has `sent`.
+long send_error(Socket& socket, long sent = 0) noexcept {
     tcp::Connection* c = socket.connection;
     if (c == nullptr) {
         return -EPIPE;
     }
     if (c->error != 0) {
-        return -std::exchange(c->error, 0);
+        return sent != 0 ? -c->error : -std::exchange(c->error, 0);
     }
     return c->can_send() || c->state == tcp::State::syn_sent || c->state == tcp::State::syn_received ? 0 : -EPIPE;
 }
@@ -102,7 +102,7 @@ long write_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, i
         }
         const bool is_last = i + 1 == vector.size();
         while (!left.empty()) {
-            if (const long error = send_error(socket); error != 0) {
+            if (const long error = send_error(socket, sent); error != 0) {
                 return sent != 0 ? sent : error;
             }
             tcp::Connection& c = *socket.connection;
@@ -237,7 +237,7 @@ long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
             if (received != 0 && is_enough) {
                 return received;
             }
-            if (c.error != 0) {
+            if (c.error != 0 && !c.fin_received) {  // after a FIN the end of file is all there is to read, as on Linux
                 return received != 0 ? received : -std::exchange(c.error, 0);
             }
             if (c.fin_received || c.rcv_shut || c.state == tcp::State::closed || c.state == tcp::State::time_wait) {
