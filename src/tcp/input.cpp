@@ -212,6 +212,7 @@ void Tcp::in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time no
     }
     if (has_ack && !is_answer_to_syn(c, seg, now)) {
         reset_unknown(seg, now);
+        resend_syn_soon(c, seg, now);
         drop(packet, DropReason::tcp_bad_ack);
         return;
     }
@@ -551,7 +552,7 @@ void Tcp::in_time_wait(Connection& c, const Segment& seg, Packet* packet, Time n
     const bool has_stamps = c.has_timestamps && seg.options.has_timestamp;
     const std::int32_t later_by = has_stamps ? static_cast<std::int32_t>(seg.options.tsval - c.ts_recent) : 0;
     const bool newer = later_by > 0 || (later_by == 0 && seg.seq > c.rcv_nxt);
-    if (seg.has(flag::syn) && !seg.has(flag::ack) && newer && c.owner == nullptr) {
+    if (seg.has(flag::syn) && !seg.has(flag::ack) && newer) {
         Listener* listener = find_listener(seg.destination, seg.destination_port, seg.source_port);
         if (listener != nullptr) {
             const Seq used_before = c.snd_nxt;

@@ -44,6 +44,13 @@ void Tcp::start_sequence(Connection& c) noexcept {
     c.recover = c.tlp_high = c.high_sacked = c.iss;
 }
 
+void Tcp::start_sequence_after(Connection& c, Seq used_before) noexcept {
+    if (c.iss <= used_before) {
+        c.iss = used_before + 65537;
+        start_sequence(c);
+    }
+}
+
 void Tcp::set_up_path(Connection& c, const Path& path) noexcept {
     c.path = path;
     if (c.path.neighbour != nullptr) {
@@ -119,9 +126,8 @@ void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time
     set_up_passive(*c, listener, seg, *path, now);
     c->listener = &listener;
     ++listener.half_open;
-    if (used_before && c->iss <= *used_before) {
-        c->iss = *used_before + 65537;
-        start_sequence(*c);
+    if (used_before) {
+        start_sequence_after(*c, *used_before);
     }
     insert(*c);
     FastOpenCookie cookie;

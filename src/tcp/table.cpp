@@ -197,8 +197,11 @@ void Tcp::leave_time_wait_list(Connection& c) noexcept {
 bool Tcp::is_reusable_time_wait(const Connection& c, Time now) const noexcept {
     const std::int32_t mode = context_.tunables.tcp_tw_reuse;
     const bool is_allowed = mode == 1 || (mode == 2 && wire::is_loopback(c.remote_address));
-    return is_allowed && c.state == State::time_wait && c.owner == nullptr && c.has_timestamps && now - c.ts_recent_at > std::chrono::seconds(1);
+    return is_allowed && is_safe_time_wait(c) && now - c.ts_recent_at > std::chrono::seconds(1);
 }
+
+// The timestamps keep the segments of the old connection and of a new one apart: enough for a program that asks for this very port, as on Linux.
+bool Tcp::is_safe_time_wait(const Connection& c) noexcept { return c.state == State::time_wait && c.has_timestamps; }
 
 bool Tcp::is_port_free(std::uint32_t address, std::uint16_t port, bool reuse_address, bool reuse_port) const noexcept {
     (void)reuse_address;  // connections do not keep a listener off: those of an earlier listener have the port by right

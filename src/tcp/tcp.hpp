@@ -161,6 +161,7 @@ private:
     void enter_time_wait(Connection& c, Time now) noexcept;
     void leave_time_wait_list(Connection& c) noexcept;
     bool is_reusable_time_wait(const Connection& c, Time now) const noexcept;
+    static bool is_safe_time_wait(const Connection& c) noexcept;
     void note(Connection& c, std::uint8_t news) noexcept { context_.changed.note(c, news); }
     void drop(Packet* packet, DropReason reason) noexcept {
         context_.counters.count(reason);
@@ -174,6 +175,7 @@ private:
     void answer_syn(Connection& c, const Segment& seg, Time now) noexcept;
     void in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     bool is_answer_to_syn(const Connection& c, const Segment& seg, Time now) const noexcept;
+    void resend_syn_soon(Connection& c, const Segment& seg, Time now) noexcept;
     void take_syn_ack(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     bool check_timestamps(Connection& c, const Segment& seg, Time now) noexcept;
     bool check_sequence(Connection& c, const Segment& seg, Time now) noexcept;
@@ -196,6 +198,7 @@ private:
     void set_up_path(Connection& c, const Path& path) noexcept;
     void set_up_passive(Connection& c, const Listener& listener, const Segment& seg, const Path& path, Time now) noexcept;
     void start_sequence(Connection& c) noexcept;
+    void start_sequence_after(Connection& c, Seq used_before) noexcept;
     void leave_path(Connection& c) noexcept;
     bool is_half_open_full(const Listener& listener) const noexcept;
     void queue_for_accept(Listener& listener, Connection& c) noexcept;

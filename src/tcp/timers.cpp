@@ -155,6 +155,14 @@ void Tcp::on_retransmit_timer(Connection& c, Time now) noexcept {
     arm(c);
 }
 
+// As Linux: the peer holds an older connection, which our RST ends; the next SYN will find a listener, so it need not wait for its timeout.
+void Tcp::resend_syn_soon(Connection& c, const Segment& seg, Time now) noexcept {
+    if (c.backoff == 0 && (seg.ack <= c.iss || seg.ack > c.snd_nxt)) {
+        c.retransmit_at = now + timeout_min;
+        arm(c);
+    }
+}
+
 // The SYN or the SYN-ACK was not answered.
 void Tcp::on_handshake_timeout(Connection& c, Time now) noexcept {
     const bool is_active = c.listener == nullptr && !c.opening.is_early;

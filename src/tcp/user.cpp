@@ -91,6 +91,7 @@ Result<Connection*> Tcp::prepare(std::uint32_t local_address, std::uint16_t loca
     if (port == 0 || context_.ipv4.is_broadcast(address) || wire::is_multicast(address)) {
         return fail(port == 0 ? ECONNREFUSED : ENETUNREACH);
     }
+    std::optional<Seq> used_before;
     if (local_port == 0) {
         const auto picked = pick_port(path->source, address, port, now);
         if (!picked) {
@@ -98,9 +99,10 @@ Result<Connection*> Tcp::prepare(std::uint32_t local_address, std::uint16_t loca
         }
         local_port = *picked;
     } else if (Connection* holder = find(path->source, local_port, address, port); holder != nullptr) {
-        if (!is_reusable_time_wait(*holder, now)) {
+        if (!is_safe_time_wait(*holder)) {
             return fail(EADDRNOTAVAIL);
         }
+        used_before = holder->snd_nxt;
         finish(*holder, 0);
     }
     Connection* c = create(now);
@@ -116,6 +118,9 @@ Result<Connection*> Tcp::prepare(std::uint32_t local_address, std::uint16_t loca
     apply_options(*c, now);
     c->iss = initial_sequence_number(*c, now);
     start_sequence(*c);
+    if (used_before) {
+        start_sequence_after(*c, *used_before);
+    }
     c->state = State::syn_sent;
     c->rto = std::chrono::seconds(1);
     insert(*c);

@@ -198,6 +198,33 @@ TEST_F(TcpClose, a_port_in_time_wait_is_used_again_for_the_same_peer_after_a_sec
     EXPECT_TRUE(again);
 }
 
+TEST_F(TcpClose, a_port_in_time_wait_that_a_program_asks_for_is_used_again_at_once_if_there_were_timestamps) {
+    for (const bool has_timestamps : {true, false}) {
+        HostSetup setup;
+        setup.index = 1;
+        setup.tunables.tcp_timestamps = has_timestamps ? 1 : 0;
+        Host other(setup);
+        Peer server(other, 80);
+        tcp::Connection* first = server.accept_from();
+        const std::uint16_t port = first->local_port;
+        other.tcp().release(*first, false, other.now);
+        other.flush();
+        server.expect();
+        server.send(flag::fin | flag::ack);
+        server.expect();
+        ASSERT_EQ(other.tcp().time_wait_count(), 1U);
+        const Seq used_before(server.rcv_nxt);
+        const auto again = other.tcp().connect(0, port, server.address, 80, {}, other.now);
+        if (has_timestamps) {
+            ASSERT_TRUE(again);
+            EXPECT_TRUE((*again)->iss > used_before);
+            EXPECT_EQ(other.tcp().time_wait_count(), 0U);
+        } else {
+            EXPECT_EQ(code_of(again.error()), EADDRNOTAVAIL);
+        }
+    }
+}
+
 TEST_F(TcpClose, beyond_tcp_max_tw_buckets_the_longest_waiting_goes) {
     HostSetup setup;
     setup.index = 1;
