@@ -46,7 +46,8 @@ class Namespace:
 
 
 def start(command, **streams):
-    return subprocess.Popen([str(word) for word in command], env=ENVIRONMENT, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent, **streams)
+    return subprocess.Popen([str(word) for word in command], env=ENVIRONMENT, preexec_fn=die_with_parent,
+                            **{"stdin": subprocess.DEVNULL} | streams)
 
 
 def expect(process, pattern, seconds=20):
