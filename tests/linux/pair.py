@@ -96,9 +96,8 @@ class Watcher:
         self.socket.bind((device, 3))  # ETH_P_ALL
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def wait(self, wanted, seconds):
-        """Until a segment has come for which this is true."""
-        at = 0
+    def wait(self, wanted, seconds, at=0):
+        """Until a segment, number `at` or later, has come for which this is true."""
 
         def has_come():
             nonlocal at

@@ -3,6 +3,7 @@ from groups import MIB, ROLES, check, scenario, together
 from pair import Pair, both
 
 RESETS = {}
+TALK = 1000
 
 
 def reset_case(name):
@@ -106,6 +107,23 @@ def _(near, far):
     near.do("wait_readable_bytes", "c", 30000)
     near.do("close", "c")
     return seen(far)
+
+
+@reset_case("reset before accept")
+def _(near, far):
+    far.do("connect", "d", near.address, near.port)
+    far.do("send", "d", 1, 0, TALK)
+    far.do("wait_acknowledged", "d")
+    far.do("reset", "d")
+    near.do("accept", "d", "listener")
+    return [near.says("receive", "d", 1, 0, TALK), near.says("receive", "d", 1, TALK, 1), near.says("send", "d", 2, 0, 1)]
+
+
+@reset_case("nobody listens")
+def _(near, far):
+    far.do("close", "listener")
+    near.do("close", "listener")
+    return [near.says("connect", "d", far.address, far.port), far.says("connect", "e", near.address, near.port)]
 
 
 @reset_case("the peer is killed, idle")

@@ -11,6 +11,10 @@ FIRST_ISN, TALK = 1_000_000_000, 1000
 FLAGS = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (ACK, "ACK"))
 
 
+def is_syn_ack(frame):
+    return frame.flags & SYN and frame.flags & ACK
+
+
 def talk(client, server, name):
     for source, sink, stream in ((client, server, 1), (server, client, 2)):
         source.do("send", name, stream, 0, TALK)
@@ -29,16 +33,18 @@ def open_from(port, client, server, name, isn=None):
 
 
 def reopen(watcher, port, client, server, isn=None):
-    """The outcome, the time to half a second, and the segments up to the SYN-ACK."""
+    """The outcome, the time to a second, and the segments up to the SYN-ACK."""
     time.sleep(0.01)  # the clock of the timestamps, in ms, moves on
     seen, begin = len(watcher.frames), time.monotonic()
-    outcome = [open_from(port, client, server, "new", isn), round((time.monotonic() - begin) * 2) / 2]
+    outcome = [open_from(port, client, server, "new", isn), f"{time.monotonic() - begin:.0f} s"]
+    if outcome[0] == "open":
+        watcher.wait(is_syn_ack, 5, seen)
     opening = watcher.frames[seen:]
     while opening and not opening[0].flags & SYN:
         opening.pop(0)  # the end of the old connection
     for frame in opening:
         outcome.append(f"{frame.sender} {'-'.join(name for bit, name in FLAGS if frame.flags & bit)}")
-        if frame.flags & SYN and frame.flags & ACK:
+        if is_syn_ack(frame):
             break
     return outcome
 
@@ -55,6 +61,7 @@ def peer_comes_again(kind, state, offset, timestamps):
     with Pair(kind, sysctls={"net.ipv4.tcp_timestamps": timestamps}) as pair:
         near, far, watcher = pair.near, pair.far, pair.watch()
         open_from(6000, far, near, "old", FIRST_ISN)
+        watcher.wait(is_syn_ack, 5)
         if state == "ESTABLISHED":
             far.do("vanish", "old")
         else:
@@ -88,6 +95,7 @@ def come_again_from_time_wait(kind, keeper):
     with Pair(kind) as pair:
         near, far, watcher = pair.near, pair.far, pair.watch()
         open_from(6000, near, far, "old")
+        watcher.wait(is_syn_ack, 5)
         finish(*((near, far) if keeper == "near" else (far, near)), "old")
         return reopen(watcher, 6000, near, far)
 
@@ -97,16 +105,35 @@ def we_restart():
     return same_as_linux(restart_near)
 
 
+def forget_near(pair, name):
+    if pair.kind == "linux":
+        pair.near.do("vanish", name)
+    else:
+        pair.restart_near()
+
+
 def restart_near(kind):
     with Pair(kind) as pair:
         open_from(6000, pair.near, pair.far, "old")
-        if kind == "linux":
-            pair.near.do("vanish", "old")
-        else:
-            pair.restart_near()
+        forget_near(pair, "old")
         watcher = pair.watch()
         outcome = reopen(watcher, 6000, pair.near, pair.far)
         return [*outcome, f"old: {pair.far.says('receive', 'old', 1, TALK, 1)}"]
+
+
+@scenario("restarts", "we restart, the client sends")
+def we_restart_as_server():
+    return same_as_linux(restart_near_server)
+
+
+def restart_near_server(kind):
+    with Pair(kind) as pair:
+        pair.far.connect("old", pair.near)
+        forget_near(pair, "old")
+        outcome = [pair.far.says("send", "old", 1, 0, 1), pair.far.says("receive", "old", 2, 0)]
+        pair.far.connect("new", pair.near)
+        talk(pair.far, pair.near, "new")
+        return outcome
 
 
 @scenario("restarts", "the server restarts, we send")
