@@ -70,7 +70,7 @@ std::uint32_t l4_offset(const rte_mbuf& mbuf) noexcept {
     return static_cast<std::uint32_t>(mbuf.l2_len + mbuf.l3_len);
 }
 
-// Does what the port was asked to do, so that what is spoilt afterwards shows. Segmentation cannot be done here: see spoil().
+// Does what the port was asked to do, so that what is spoilt afterwards shows. Segmentation is not asked for: Port::spoil_with().
 void fill_in_checksums(Packet& packet) noexcept {
     rte_mbuf* mbuf = packet.mbuf();
     const std::uint32_t l4 = l4_offset(*mbuf);
@@ -101,16 +101,9 @@ std::byte& byte_at(Packet& packet, std::uint32_t offset) noexcept {
 // Flips one or more bits of one byte: a change that the Internet checksum always shows, where it covers the byte.
 void spoil(Random& random, Packet& packet) noexcept {
     rte_mbuf* mbuf = packet.mbuf();
-    std::uint32_t first = random.below(16) == 0 ? 0 : static_cast<std::uint32_t>(sizeof(rte_ether_hdr));
-    std::uint32_t bytes = packet.size() - first;
-    if ((mbuf->ol_flags & RTE_MBUF_F_TX_TCP_SEG) != 0) {
-        // The port will compute each segment's checksum from this field: with a wrong start all of them come out wrong.
-        first = l4_offset(*mbuf) + 16;
-        bytes = 2;
-    } else {
-        fill_in_checksums(packet);
-    }
-    byte_at(packet, first + random.below(bytes)) ^= std::byte(1 + random.below(255));
+    const std::uint32_t first = random.below(16) == 0 ? 0 : static_cast<std::uint32_t>(sizeof(rte_ether_hdr));
+    fill_in_checksums(packet);
+    byte_at(packet, first + random.below(packet.size() - first)) ^= std::byte(1 + random.below(255));
     // The port's opinion was of the frame before.
     mbuf->ol_flags &= ~(RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_RX_L4_CKSUM_MASK);
 }

@@ -61,7 +61,7 @@ rte_eth_conf configuration(const rte_eth_dev_info& info, const PortOptions& opti
     return conf;
 }
 
-Offloads offloads_of(const rte_eth_conf& conf, std::string_view driver) {
+Offloads offloads_of(const rte_eth_conf& conf, const rte_eth_dev_info& info, std::string_view driver) {
     Offloads offloads;
     const auto tx = [&](std::uint64_t bit) { return (conf.txmode.offloads & bit) != 0; };
     offloads.rx_checksum = (conf.rxmode.offloads & RTE_ETH_RX_OFFLOAD_TCP_CKSUM) != 0 && driver != "net_e1000_em";  // never says "good"
@@ -69,6 +69,7 @@ Offloads offloads_of(const rte_eth_conf& conf, std::string_view driver) {
     offloads.tx_tcp_checksum = tx(RTE_ETH_TX_OFFLOAD_TCP_CKSUM);
     offloads.tx_udp_checksum = tx(RTE_ETH_TX_OFFLOAD_UDP_CKSUM);
     offloads.multi_segment = tx(RTE_ETH_TX_OFFLOAD_MULTI_SEGS) || driver == "net_ring";
+    offloads.tx_pieces_max = info.tx_desc_lim.nb_seg_max;
     // A segmenting card puts the checksums into what it makes.
     offloads.tcp_segmentation = tx(RTE_ETH_TX_OFFLOAD_TCP_TSO) && offloads.tx_ipv4_checksum && offloads.tx_tcp_checksum && offloads.multi_segment;
     return offloads;
@@ -207,7 +208,7 @@ Outcome<Port> PortAccess::start(std::uint16_t id, std::string_view text, const P
     Port port;
     port.id = id;
     port.pool = *pool;
-    port.offloads = offloads_of(conf, driver);
+    port.offloads = offloads_of(conf, info, driver);
     port.prepares_tx_ = (conf.txmode.offloads & ~RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
     if (conf.intr_conf.rxq != 0 && rte_eth_dev_rx_intr_enable(id, 0) == 0) {
         rte_eth_dev_rx_intr_disable(id, 0);

@@ -99,6 +99,16 @@ public:
         }
     }
 
+    // Turns this new, empty packet into a view of `other`, which is contiguous: its bytes at data(), read only, and a reference that is given back with the view.
+    void view(Packet& other) noexcept { rte_pktmbuf_attach(this, &other); }
+    // Puts `piece`, which is contiguous, behind `last`, the last segment of this packet so far. Takes ownership of it.
+    void chain(Packet& last, Packet* piece) noexcept {
+        last.rte_mbuf::next = piece;
+        pkt_len += piece->pkt_len;
+        ++nb_segs;
+    }
+
+    bool wants_segmentation() const noexcept { return (ol_flags & RTE_MBUF_F_TX_TCP_SEG) != 0; }  // Port::request_segmentation()
     bool is_shared() const noexcept { return rte_mbuf_refcnt_read(this) > 1; }  // the NIC, or another queue, still holds it
     void add_reference() noexcept { rte_mbuf_refcnt_update(this, 1); }
     void free() noexcept { rte_pktmbuf_free(this); }

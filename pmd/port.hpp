@@ -24,6 +24,7 @@ struct Offloads {
     bool tx_tcp_checksum = false;
     bool tx_udp_checksum = false;
     bool tcp_segmentation = false;   // TSO
+    std::uint16_t tx_pieces_max = 1; // segments (mbufs) that a frame for TSO may have
     bool rx_interrupt = false;       // rx_event_fd() wakes
     bool multi_segment = false;      // chained mbufs may be sent
 };
@@ -36,7 +37,7 @@ public:
     std::uint16_t mtu = 1500;        // IP bytes a frame may carry
     Offloads offloads;
     bool is_gated = false;           // memif: its rings may be unmapped by EAL's thread, see memif_calls.hpp
-    FaultInjector* faults = nullptr; // null: none
+    FaultInjector* faults = nullptr; // null: none; set by spoil_with()
     void* pool = nullptr;            // the rte_mempool of this port's packets
 
     // Up to packets.size() received frames; the caller owns them. Never blocks.
@@ -54,11 +55,17 @@ public:
     // Checksum of a received packet's L3 and L4, as the port reports it.
     ChecksumState rx_ipv4_checksum(const Packet& packet) const noexcept;
     ChecksumState rx_l4_checksum(const Packet& packet) const noexcept;
-    // Asks the port to fill in checksums; lengths in bytes. Only where `offloads` says so. The pseudo-header sum must already stand
-    // in the L4 checksum field.
-    static void request_tx_checksum(Packet& packet, std::uint16_t l2_bytes, std::uint16_t l3_bytes, bool ipv4, bool tcp, bool udp) noexcept;
-    // Also segmentation: `l4_bytes` of TCP header, `mss` bytes of payload each.
+    // Asks the port to fill in checksums of an IPv4 packet; lengths in bytes, of headers that may still have to be written. Only where `offloads`
+    // says so. The pseudo-header sum must already stand in the L4 checksum field.
+    static void request_tx_checksum(Packet& packet, std::uint16_t l2_bytes, std::uint16_t l3_bytes, bool ip, bool tcp, bool udp) noexcept;
+    // Also segmentation: `l4_bytes` of TCP header, `mss` bytes of payload each. Here the sum is that of a pseudo-header without a length.
     static void request_segmentation(Packet& packet, std::uint16_t l2_bytes, std::uint16_t l3_bytes, std::uint16_t l4_bytes, std::uint16_t mss) noexcept;
+
+    // All frames go through the injector from now on. A fault is to hit one frame of the wire, so the port is asked for no segmentation.
+    void spoil_with(FaultInjector* injector) noexcept {
+        faults = injector;
+        offloads.tcp_segmentation = false;
+    }
 
     bool is_link_up() const noexcept;
     // When a delayed frame of the fault injector must be looked at; never where there is none.

@@ -85,14 +85,11 @@ inline ChecksumState Port::rx_l4_checksum(const Packet& packet) const noexcept {
     return flags == RTE_MBUF_F_RX_L4_CKSUM_GOOD ? ChecksumState::good : flags == RTE_MBUF_F_RX_L4_CKSUM_BAD ? ChecksumState::bad : ChecksumState::unknown;
 }
 
-inline void Port::request_tx_checksum(Packet& packet, std::uint16_t l2_bytes, std::uint16_t l3_bytes, bool ipv4, bool tcp, bool udp) noexcept {
+inline void Port::request_tx_checksum(Packet& packet, std::uint16_t l2_bytes, std::uint16_t l3_bytes, bool ip, bool tcp, bool udp) noexcept {
     rte_mbuf* mbuf = packet.mbuf();
     mbuf->l2_len = l2_bytes;
     mbuf->l3_len = l3_bytes;
-    // The version nibble tells IPv4 from IPv6 also where only the L4 checksum is asked for.
-    const bool is_ipv4 = (std::to_integer<unsigned>(packet.data()[l2_bytes]) >> 4) == 4;
-    mbuf->ol_flags |= (is_ipv4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6) | (ipv4 ? RTE_MBUF_F_TX_IP_CKSUM : 0) |
-                      (tcp ? RTE_MBUF_F_TX_TCP_CKSUM : 0) | (udp ? RTE_MBUF_F_TX_UDP_CKSUM : 0);
+    mbuf->ol_flags |= RTE_MBUF_F_TX_IPV4 | (ip ? RTE_MBUF_F_TX_IP_CKSUM : 0) | (tcp ? RTE_MBUF_F_TX_TCP_CKSUM : 0) | (udp ? RTE_MBUF_F_TX_UDP_CKSUM : 0);
 }
 
 inline void Port::request_segmentation(Packet& packet, std::uint16_t l2_bytes, std::uint16_t l3_bytes, std::uint16_t l4_bytes, std::uint16_t mss) noexcept {
@@ -101,8 +98,7 @@ inline void Port::request_segmentation(Packet& packet, std::uint16_t l2_bytes, s
     mbuf->l3_len = l3_bytes;
     mbuf->l4_len = l4_bytes;
     mbuf->tso_segsz = mss;
-    const bool is_ipv4 = (std::to_integer<unsigned>(packet.data()[l2_bytes]) >> 4) == 4;
-    mbuf->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_TCP_CKSUM | (is_ipv4 ? RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM : RTE_MBUF_F_TX_IPV6);
+    mbuf->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
 }
 
 inline void borrow_lcore(unsigned lcore_id) noexcept {

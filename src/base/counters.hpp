@@ -74,6 +74,8 @@ namespace shunt {
     X(tcp_time_wait_overflows, "TIME_WAITs cut short, beyond tcp_max_tw_buckets")  \
     X(tcp_segments_received, "TCP segments received")                             \
     X(tcp_segments_sent, "TCP segments sent")                                     \
+    X(tcp_large_frames, "frames handed to the port to be cut into segments (TSO)")  \
+    X(tcp_coalesced, "TCP segments received that were answered together with the next")  \
     X(tcp_retransmits, "TCP segments sent again")                                 \
     X(tcp_timeouts, "retransmission time-outs")                                   \
     X(tcp_fast_recoveries, "recoveries entered by duplicate ACKs or SACK")        \

@@ -52,6 +52,7 @@ struct Tunables {
     std::int32_t tcp_retries1 = 3;
     std::int32_t tcp_retries2 = 15;
     std::int32_t tcp_orphan_retries = 0;  // 0: 8
+    std::int32_t tcp_rto_min_us = 200'000;
     std::int32_t tcp_early_retrans = 3;   // tail loss probe
     std::int32_t tcp_recovery = 1;        // RACK, bits: 2 the reordering window stays, 4 it holds from the first duplicate ACK on
     std::int32_t tcp_frto = 2;            // 0: off

@@ -61,6 +61,7 @@ constexpr Sysctl table[] = {
     {.name = "net.ipv4.tcp_retries2", .number = &Tunables::tcp_retries2, .maximum = 255},
     {.name = "net.ipv4.tcp_rfc1337", .number = &Tunables::tcp_rfc1337},
     {.name = "net.ipv4.tcp_rmem", .limits = &Tunables::tcp_rmem, .minimum = 1, .maximum = int_max},
+    {.name = "net.ipv4.tcp_rto_min_us", .number = &Tunables::tcp_rto_min_us, .minimum = 1, .maximum = int_max},
     {.name = "net.ipv4.tcp_sack", .number = &Tunables::tcp_sack},
     {.name = "net.ipv4.tcp_slow_start_after_idle", .number = &Tunables::tcp_slow_start_after_idle},
     {.name = "net.ipv4.tcp_stdurg", .number = &Tunables::tcp_stdurg},

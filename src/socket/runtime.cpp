@@ -99,7 +99,7 @@ Outcome<void> open_ports(const config::Config& config, const std::vector<pmd::Li
             if (!faults) {
                 return std::unexpected(faults.error());
             }
-            port->faults = *faults;
+            port->spoil_with(*faults);
         }
         ports.push_back(*port);
     }
@@ -128,6 +128,7 @@ Outcome<Stack*> build(const config::Config& config) {
     options.addresses = addresses;
     options.gateway = config.gateway.value_or(0);
     options.tunables = config.tunables;
+    options.lan_rto_min = config.profile == config::Profile::latency ? std::chrono::milliseconds(1) : Duration{};
     options.key = random_key();
     options.connections_max = config.connections;
     options.extra_bytes = layer_bytes(config.connections);

@@ -19,6 +19,27 @@ std::size_t table_bytes(const StackOptions& options) noexcept {
            tcp::Tcp::arena_bytes(options.connections_max, listeners_max) + options.extra_bytes + 4096;
 }
 
+// The start of a frame of TCP over IPv4 without IP options.
+struct TcpFrameStart {
+    wire::EthernetHeader ethernet;
+    wire::Ipv4Header ip;
+    wire::TcpHeader tcp;
+};
+
+// Whether `next` is the next segment of the same flow, with data or an ACK and nothing more; a guess that costs little: whoever acts on it finds out.
+bool goes_on(const Packet& packet, const Packet& next) noexcept {
+    if (packet.first_size() < sizeof(TcpFrameStart) || next.first_size() < sizeof(TcpFrameStart)) {
+        return false;
+    }
+    const auto& a = *reinterpret_cast<const TcpFrameStart*>(packet.data());
+    const auto& b = *reinterpret_cast<const TcpFrameStart*>(next.data());
+    constexpr std::uint8_t plain = wire::tcp_flag::ack | wire::tcp_flag::psh;
+    constexpr std::uint8_t version_ihl = 0x45;
+    return b.ethernet.type == wire::ethertype_ipv4 && b.ip.version_ihl == version_ihl && b.ip.protocol == wire::protocol_tcp && !b.ip.is_fragment() && (b.tcp.flags | plain) == plain &&
+           a.ip.protocol == wire::protocol_tcp && a.ip.source == b.ip.source && a.ip.destination == b.ip.destination && a.tcp.source_port == b.tcp.source_port &&
+           a.tcp.destination_port == b.tcp.destination_port;
+}
+
 }  // namespace
 
 Stack::Stack(const StackOptions& options, Arena arena, std::span<Link* const> links, pmd::Fragments* fragments, Time now) noexcept
@@ -30,7 +51,7 @@ Stack::Stack(const StackOptions& options, Arena arena, std::span<Link* const> li
       ipv4_(links, counters_, fragments, static_cast<std::uint8_t>(options.tunables.ip_default_ttl)),
       icmp_(ipv4_, counters_),
       udp_(ipv4_, counters_, changed_, tunables_, options.key, arena_, options.connections_max),
-      tcp_(tcp::Context{ipv4_, wheel_, counters_, changed_, tunables_, options.key, options.rto_min}, arena_, options.connections_max, listeners_max) {}
+      tcp_(tcp::Context{ipv4_, wheel_, counters_, changed_, tunables_, options.key, options.lan_rto_min}, arena_, options.connections_max, listeners_max) {}
 
 struct StackBuilder {
     static Outcome<Stack*> build(const StackOptions& options, Time now) {
@@ -111,9 +132,13 @@ bool Stack::receive(Link& link, Time now) noexcept {
         if (count == 0) {
             return round != 0;
         }
-        for (std::uint16_t i = 0; i < count; ++i) {
+        for (std::uint16_t i = 0; i + 1 < count; ++i) {
+            tcp_.announce(goes_on(*packets[i], *packets[i + 1]));
             input_frame(link, packets[i], now);
         }
+        tcp_.announce(false);
+        input_frame(link, packets[count - 1], now);
+        tcp_.end_burst(now);
         counters_.count(Event::rx_packets, count);
         if (count < burst) {
             return true;

@@ -32,7 +32,7 @@ struct StackOptions {
     SecretKey key;                             // from a random device, by the caller
     std::uint32_t connections_max = 65536;
     bool owns_loopback = false;                // 127.0.0.0/8 is ours
-    Duration rto_min = std::chrono::milliseconds(200);
+    Duration lan_rto_min{};                    // instead of tcp_rto_min_us, for peers on our own networks; 0: the same for all
     unsigned lcore = 127;                      // whose packet caches the lock's holder borrows
     std::size_t extra_bytes = 0;               // arena space for the layer above
     std::uint32_t fragments_max = 1024;        // datagrams in reassembly

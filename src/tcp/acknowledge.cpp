@@ -318,7 +318,7 @@ void Tcp::update_rto(Connection& c, Duration rtt) noexcept {
         c.rttvar += (error - c.rttvar) / 4;
         c.srtt += (rtt - c.srtt) / 8;
     }
-    c.rto = std::min<Duration>(c.srtt + std::max<Duration>(4 * c.rttvar, context_.rto_min), std::chrono::seconds(120));
+    c.rto = std::min<Duration>(c.srtt + std::max<Duration>(4 * c.rttvar, rto_min(c)), std::chrono::seconds(120));
 }
 
 }  // namespace shunt::tcp

@@ -265,7 +265,8 @@ struct Connection : Endpoint {
     bool is_paced_out = false;     // something waits for that
     bool is_app_limited = false;   // until app_limited_until has been delivered
     bool rate_is_app_limited = true;
-    bool has_dsack_round = false;
+    bool has_dsack_round : 1 = false;
+    bool is_near : 1 = false;      // Context::lan_rto_min holds
     Time pace_next{};              // the next segment may go
     std::uint32_t app_limited_until = 0;
     std::uint32_t delivered_at = 0;     // ticks: when `delivered` last grew

@@ -128,8 +128,28 @@ bool Tcp::try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time 
     deliver(c, packet, now);
     acknowledge_later(c, now);
     note(c, ready::input);
-    output(c, now);
+    output_after_segment(c, now);
     return true;
+}
+
+// What one segment calls for, unless the next is at hand. Whatever tells of a loss is told of each segment (RFC 5681, 4.2).
+void Tcp::output_after_segment(Connection& c, Time now) noexcept {
+    if (held_ != nullptr && held_ != &c) [[unlikely]] {
+        release_held(now);
+    }
+    if (more_follows_ && c.recovery == Recovery::open && c.ooo_queue.is_empty() && !c.has_dsack) {
+        held_ = &c;
+        context_.counters.count(Event::tcp_coalesced);
+        return;
+    }
+    held_ = nullptr;
+    output(c, now);
+}
+
+void Tcp::release_held(Time now) noexcept {
+    Connection& c = *held_;
+    held_ = nullptr;
+    output(c, now);
 }
 
 void Tcp::segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now) noexcept {
@@ -536,7 +556,7 @@ void Tcp::process_close_states(Connection& c, Time now) noexcept {
         }
     }
     if (c.state != State::time_wait) {
-        output(c, now);
+        output_after_segment(c, now);
     }
 }
 

@@ -55,6 +55,7 @@ void Tcp::set_up_path(Connection& c, const Path& path) noexcept {
     c.path = path;
     if (c.path.neighbour != nullptr) {
         ++c.path.neighbour->references;
+        c.is_near = context_.lan_rto_min != Duration{} && c.path.neighbour->address == path.destination;
     }
     c.ts_offset = timestamp_offset(c);
     c.mss = c.path_mss();

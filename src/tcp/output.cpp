@@ -60,6 +60,8 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
         }
     }
     bool has_sent = false, hit_cwnd = false, hit_window = false;
+    const bool port_segments = c.path.link != nullptr && c.path.link->port.offloads.tcp_segmentation;
+    LargeFrame large;
     if (c.mtu_search.is_on && !probe_mtu(c, now)) [[unlikely]] {
         return;
     }
@@ -76,15 +78,10 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
             hit_cwnd = true;
             break;
         }
-        const Seq edge = c.snd_una + c.snd_wnd;
-        if (seq_of(*packet) + payload_size(*packet) > edge) {
-            const std::uint32_t usable = edge > c.snd_nxt ? edge - c.snd_nxt : 0;
-            const bool worth_it = usable != 0 && usable >= std::min<std::uint32_t>(c.mss, c.max_snd_wnd / 2);
-            if (!worth_it || split(c, *packet, usable) == nullptr) {
-                hit_window = true;
-                hold_back(c, now);
-                break;
-            }
+        if (seq_of(*packet) + payload_size(*packet) > c.snd_una + c.snd_wnd && !cut_to_send_window(c, *packet)) {
+            hit_window = true;
+            hold_back(c, now);
+            break;
         }
         if (is_paced_out(c, now)) {
             break;
@@ -92,13 +89,17 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
         if (c.outstanding() == 0) {
             c.first_unanswered = now;
         }
-        transmit(c, *packet, now);
+        if (!port_segments || !try_join(c, large, *packet, now)) {
+            transmit(c, *packet, now);
+        }
         if (flush == Flush::at_once && packet->meta().next == nullptr) {
+            send_large(c, large, now);
             context_.ipv4.flush(now);
         }
         note_sent(c, *packet, now);
         has_sent = true;
     }
+    send_large(c, large, now);
     if (has_sent) {
         note_window_use(c, hit_cwnd || c.pipe() + c.mss > c.cwnd);
         if (c.retransmit_kind != RetransmitKind::rto || c.retransmit_at == never) {
@@ -108,6 +109,14 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
         c.cwnd_limited = true;
     }
     note_limit(c, hit_window, has_sent, now);
+}
+
+// Leaves of the packet what the peer has room for. False: not worth a segment.
+bool Tcp::cut_to_send_window(Connection& c, Packet& packet) noexcept {
+    const Seq edge = c.snd_una + c.snd_wnd;
+    const std::uint32_t usable = edge > c.snd_nxt ? edge - c.snd_nxt : 0;
+    const bool is_worth_it = usable != 0 && usable >= std::min<std::uint32_t>(c.mss, c.max_snd_wnd / 2);
+    return is_worth_it && split(c, packet, usable) != nullptr;
 }
 
 // What kept us from sending more: the peer's window, or a program that waits for room in a buffer that is too small.
@@ -188,6 +197,13 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
     const std::uint32_t size = out->size();
     const std::uint8_t ecn = c.has_ecn && meta.transmits == 0 && size != 0 ? ecn_mark(c, flags) : std::uint8_t{0};  // never what is sent again
     write_header(c, *out, seq_of(packet), flags, now);
+    note_transmission(c, packet, size, now);
+    context_.ipv4.output(out, c.path, wire::protocol_tcp, now, ecn);
+}
+
+// The books of a segment that leaves: `size` bytes of payload.
+void Tcp::note_transmission(Connection& c, Packet& packet, std::uint32_t size, Time now) noexcept {
+    PacketMeta& meta = packet.meta();
     if (meta.transmits != 0) {
         meta.flags |= segment_flag::retransmitted;
         ++c.retransmits;
@@ -207,7 +223,6 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
     ++c.tally.segments_out;
     c.tally.data_segments_out += size != 0;
     context_.counters.count(Event::tcp_segments_sent);
-    context_.ipv4.output(out, c.path, wire::protocol_tcp, now, ecn);
 }
 
 // What stands behind the timestamps: a D-SACK and as many blocks as there is room for. Returns the option's bytes: 0 beside a full segment.
@@ -271,7 +286,8 @@ void Tcp::finish_checksum(Packet& packet, const Path& path, wire::Checksum sum, 
     auto* header = reinterpret_cast<wire::TcpHeader*>(packet.data());
     if (Ipv4::offloads_tcp_checksum(path)) {
         wire::Checksum pseudo;
-        wire::add_pseudo_header(pseudo, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_tcp, packet.size());
+        const std::uint32_t length = packet.wants_segmentation() ? 0 : packet.size();  // the port knows how long each is going to be
+        wire::add_pseudo_header(pseudo, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_tcp, length);
         header->checksum = pseudo.sum();  // the port adds the rest
         return;
     }

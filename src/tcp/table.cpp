@@ -126,6 +126,9 @@ void Tcp::destroy(Connection& c) noexcept {
     leave_time_wait_list(c);
     erase(c);
     leave_path(c);
+    if (held_ == &c) {
+        held_ = nullptr;
+    }
     connections_.destroy(&c);
 }
 

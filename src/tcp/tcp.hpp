@@ -6,7 +6,7 @@
 //   fast_open  data in the SYN (RFC 7413); syn_cookies  listening under a flood (RFC 4987)
 //   ecn       marks instead of losses (RFC 3168)
 //   recovery  what is lost and when it is sent again (RFC 6675, 6937, 8985)
-//   output    what is sent, and when
+//   output    what is sent, and when; segmentation: as large frames where the port cuts them apart
 //   path_mtu   how large a segment may be (RFC 1191, 4821)
 //   buffers   how much a program may write, a peer send; error_queue: time stamps, completions; urgent: MSG_OOB
 //   timers    what happens when nothing does (RFC 6298, keep-alive, TIME_WAIT)
@@ -41,7 +41,7 @@ struct Context {
     ChangedList& changed;
     const Tunables& tunables;
     SecretKey key;
-    Duration rto_min;  // 200 ms as Linux, less in the latency profile
+    Duration lan_rto_min;  // for peers on our own networks, instead of tcp_rto_min_us; 0: none
 };
 
 // How a program writes.
@@ -129,6 +129,15 @@ public:
     void free_packets() noexcept;
     std::uint32_t orphans_with_data() const noexcept;  // released, but not all they wrote is acknowledged
     void set_memory_pressure(bool on) noexcept { memory_pressure_ = on; }
+    // Receive coalescing: whether the next packet of the burst goes on with the flow of the one that input() takes next. Then what there is to say to the peer (an ACK, new
+    // data) waits for that one. end_burst() says it if that packet turns out to be none of the connection's.
+    void announce(bool more_follows) noexcept { more_follows_ = more_follows; }
+    void end_burst(Time now) noexcept {
+        more_follows_ = false;
+        if (held_ != nullptr) {
+            release_held(now);
+        }
+    }
     template <class F>
     void for_each_connection(F f) const {
         for (std::uint32_t i = 0; i <= bucket_mask_; ++i) {
@@ -172,6 +181,8 @@ private:
     std::optional<DropReason> parse(Packet& packet, const Ipv4Verdict& ip, Segment& seg) const noexcept;
     bool try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     void segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now) noexcept;
+    void output_after_segment(Connection& c, Time now) noexcept;
+    void release_held(Time now) noexcept;
     void answer_syn(Connection& c, const Segment& seg, Time now) noexcept;
     void in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     bool is_answer_to_syn(const Connection& c, const Segment& seg, Time now) const noexcept;
@@ -346,6 +357,20 @@ private:
     static bool sends_urgent(const Connection& c) noexcept;
     static std::uint16_t urgent_pointer(Connection& c, Seq seq, std::uint8_t& flags) noexcept;
 
+    // segmentation.cpp
+    // What a port is to cut into segments, under construction.
+    struct LargeFrame {
+        Packet* packet = nullptr;  // headers to come; null: none begun
+        Packet* last = nullptr;    // its last piece
+        Seq seq;
+        std::uint32_t segments = 0;
+        std::uint8_t ecn = 0;
+        bool ends_write = false;
+    };
+    static bool may_share_frame(const Connection& c, const Packet& packet) noexcept;
+    bool try_join(Connection& c, LargeFrame& large, Packet& packet, Time now) noexcept;
+    void send_large(Connection& c, LargeFrame& large, Time now) noexcept;
+
     // output.cpp
     // Whether what is sent goes to the port before the books are brought up to date (a program waits), or with the rest of the poll's.
     enum class Flush : std::uint8_t { later, at_once };
@@ -356,8 +381,10 @@ private:
     static void note_window_use(Connection& c, bool is_limited) noexcept;
     void note_sent(Connection& c, Packet& packet, Time now) noexcept;
     void send_new(Connection& c, Time now, Flush flush) noexcept;
+    bool cut_to_send_window(Connection& c, Packet& packet) noexcept;
     static void note_limit(Connection& c, bool hit_window, bool has_sent, Time now) noexcept;
     void transmit(Connection& c, Packet& packet, Time now) noexcept;
+    void note_transmission(Connection& c, Packet& packet, std::uint32_t size, Time now) noexcept;
     void send_control(Connection& c, Seq seq, std::uint8_t flags, Time now) noexcept;
     void send_ack(Connection& c, Time now) noexcept { send_control(c, c.snd_nxt, wire::tcp_flag::ack, now); }
     void send_syn(Connection& c, Time now, const FastOpenCookie* cookie = nullptr) noexcept;
@@ -385,6 +412,7 @@ private:
     void on_persist(Connection& c, Time now) noexcept;
     void hold_repair(Connection& c, Time now) noexcept;
     Duration probe_timeout(const Connection& c) const noexcept;
+    Duration rto_min(const Connection& c) const noexcept;
     bool gives_up(const Connection& c, Time now) const noexcept;
     Duration keepalive_idle(const Connection& c) const noexcept;
     Duration keepalive_interval(const Connection& c) const noexcept;
@@ -400,6 +428,8 @@ private:
     std::uint32_t time_wait_count_ = 0;
     std::uint32_t ooo_packets_ = 0;
     std::array<std::uint32_t, 1024> port_counters_{};  // RFC 6056, 3.3.4
+    Connection* held_ = nullptr;   // has something to say when the run of its segments is through
+    bool more_follows_ = false;
     bool memory_pressure_ = false;
     RateSample sample_;  // of the ACK at hand
     Time challenge_second_{};

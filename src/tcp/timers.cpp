@@ -67,11 +67,15 @@ void Tcp::on_timer(Timer& timer, Time now) noexcept {
     arm(c);
 }
 
-// RFC 8985, 7.2. One segment alone may be waiting for the peer's delayed ACK.
+Duration Tcp::rto_min(const Connection& c) const noexcept {
+    return c.is_near ? context_.lan_rto_min : Duration(std::chrono::microseconds(context_.tunables.tcp_rto_min_us));
+}
+
+// RFC 8985, 7.2. One segment alone may be waiting for the peer's delayed ACK; to a near peer the probe, a frame too many then, goes all the same.
 Duration Tcp::probe_timeout(const Connection& c) const noexcept {
     Duration timeout = c.srtt == Duration{} ? Duration(std::chrono::seconds(1)) : 2 * c.srtt;
     if (c.outstanding() <= c.mss) {
-        return timeout + delayed_ack_time_max;
+        return timeout + (c.is_near ? context_.lan_rto_min : delayed_ack_time_max);
     }
     return timeout + timeout_min;
 }
@@ -86,7 +90,11 @@ void Tcp::set_retransmit(Connection& c, Time now, Time since) noexcept {
         }
         return;
     }
-    Time rto_at = std::max(since + (c.backoff == 0 ? c.rto : backed_off(c.rto, c.backoff)), now);
+    Duration rto = c.backoff == 0 ? c.rto : backed_off(c.rto, c.backoff);
+    if (c.is_near && c.outstanding() <= c.mss) {
+        rto = std::max(rto, delayed_ack_time_max);  // a late ACK is no loss, and a time-out closes the window
+    }
+    Time rto_at = std::max(since + rto, now);
     if (c.options.user_timeout_ms != 0) [[unlikely]] {
         rto_at = std::max(std::min(rto_at, c.first_unanswered + std::chrono::milliseconds(c.options.user_timeout_ms)), now);  // to be punctual
     }

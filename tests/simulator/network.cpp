@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "stack/support/card.hpp"
+
 namespace shunt::simulator {
 namespace {
 
@@ -74,27 +76,30 @@ void Network::refuse(unsigned from, const Bytes& frame, std::uint16_t mtu) {
 }
 
 void Network::submit(unsigned from) {
-    Node& node = nodes_[from];
-    while (Packet* packet = node.station->take()) {
-        scratch_.resize(packet->size());
-        packet->copy_out(0, scratch_.data(), packet->size());
+    while (Packet* packet = station(from).take()) {
+        for (Bytes& frame : test::on_the_wire(*packet)) {
+            send(from, frame);
+        }
         packet->free();
-        if (on_sent) {
-            on_sent(from, scratch_);
-        }
-        if (loses && loses(from, scratch_)) {
-            continue;
-        }
-        const std::uint16_t mtu = node.to_switch.spec.mtu;
-        if (mtu != 0 && scratch_.size() > sizeof(wire::EthernetHeader) + mtu) {
-            refuse(from, scratch_, mtu);
-            continue;
-        }
-        const wire::Mac& destination = ethernet_of(scratch_).destination;
-        for (unsigned to = 0; to < size(); ++to) {
-            if (to != from && (wire::is_group(destination) || destination == station(to).mac())) {
-                carry(node.to_switch, from, to, true, scratch_);
-            }
+    }
+}
+
+void Network::send(unsigned from, Bytes& frame) {
+    if (on_sent) {
+        on_sent(from, frame);
+    }
+    if (loses && loses(from, frame)) {
+        return;
+    }
+    Wire& out = nodes_[from].to_switch;
+    if (out.spec.mtu != 0 && frame.size() > sizeof(wire::EthernetHeader) + out.spec.mtu) {
+        refuse(from, frame, out.spec.mtu);
+        return;
+    }
+    const wire::Mac& destination = ethernet_of(frame).destination;
+    for (unsigned to = 0; to < size(); ++to) {
+        if (to != from && (wire::is_group(destination) || destination == station(to).mac())) {
+            carry(out, from, to, true, frame);
         }
     }
 }

@@ -70,6 +70,7 @@ private:
     bool advance(Time end);
     void arrive(const Arrival& event);
     void submit(unsigned from);
+    void send(unsigned from, Bytes& frame);
     void refuse(unsigned from, const Bytes& frame, std::uint16_t mtu);
     void carry(Wire& wire, unsigned from, unsigned to, bool at_switch, Bytes& frame);
     std::uint32_t keep(const Bytes& frame);

@@ -121,8 +121,10 @@ StationSetup Scenario::choose_setup() {
     }
     constexpr std::array<std::uint16_t, 5> mtus{1500, 1500, 1500, 1280, 576};
     setup.mtu = mtus[random_.below(mtus.size())];
-    setup.rto_min = chance(70) ? 200ms : 5ms;
+    t.tcp_rto_min_us = chance(70) ? 200'000 : 5'000;
     setup.key = random_.next();
+    setup.has_card = setup.key % 3 == 0;
+    setup.lan_rto_min = setup.key % 5 == 0 ? 1ms : 0ms;
     return setup;
 }
 

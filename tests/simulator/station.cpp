@@ -5,6 +5,7 @@
 
 #include "pmd/eal.hpp"
 #include "pmd/port_inline.hpp"
+#include "stack/support/card.hpp"
 
 namespace shunt::simulator {
 namespace {
@@ -41,6 +42,7 @@ std::uint32_t Station::packets_free() { return ring_port(0).port.pool_available(
 void Station::start(Time now) {
     pmd::Port port = ring_.port;
     port.mtu = setup_.mtu;
+    port.offloads = setup_.has_card ? test::card_offloads() : ring_.port.offloads;
     const Ipv4Address our{address(), 24, 0};
     StackOptions options;
     options.ports = std::span(&port, 1);
@@ -48,7 +50,7 @@ void Station::start(Time now) {
     options.tunables = setup_.tunables;
     options.key = {setup_.key * 0x9E3779B97F4A7C15U + index_, ~setup_.key};
     options.connections_max = setup_.connections_max;
-    options.rto_min = setup_.rto_min;
+    options.lan_rto_min = setup_.lan_rto_min;
     options.fragments_max = 64;
     auto created = Stack::create(options, now);
     SHUNT_CHECK(created.has_value());

@@ -25,7 +25,8 @@ inline constexpr Time beginning{1h};
 struct StationSetup {
     Tunables tunables{};
     std::uint16_t mtu = 1500;
-    Duration rto_min = 200ms;
+    Duration lan_rto_min{};
+    bool has_card = false;  // checksums and TSO
     std::uint64_t key = 1;
     std::uint32_t connections_max = 256;
 };

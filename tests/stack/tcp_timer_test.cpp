@@ -101,5 +101,67 @@ TEST_F(TcpTimer, without_keep_alive_a_silent_connection_stays_for_days) {
     EXPECT_EQ(c->state, tcp::State::established);
 }
 
+class NearPeer : public TcpTest {
+protected:
+    NearPeer() : TcpTest(HostSetup{.lan_rto_min = 1ms}) {}
+    void SetUp() override {
+        open();
+        make_ordinary();
+        host.advance(1ms);
+        write("a first round trip");
+        peer.expect();
+        peer.ack();
+    }
+};
+
+// What is in the stack's and the wheel's hands: they are right to two milliseconds.
+TEST_F(NearPeer, gets_a_lone_segment_again_after_two_round_trips_and_a_millisecond) {
+    const Time start = host.now;
+    write("lost");
+    peer.expect();
+    host.advance(10ms);
+    const auto again = peer.expect_all();
+    ASSERT_EQ(again.size(), 1U);
+    EXPECT_EQ(again[0].payload, "lost");
+    EXPECT_LE(again[0].at - start, 4ms);
+    EXPECT_EQ(host.events(Event::tcp_timeouts), 0U);
+}
+
+TEST_F(NearPeer, may_delay_its_acknowledgement_without_a_time_out) {
+    write("one way");
+    peer.expect();
+    host.advance(190ms);
+    EXPECT_EQ(host.events(Event::tcp_timeouts), 0U);
+    EXPECT_EQ(peer.expect_all().size(), 1U);
+}
+
+TEST_F(NearPeer, that_is_silent_about_full_segments_is_timed_out_within_milliseconds) {
+    const Time start = host.now;
+    write(pattern(4 * 1448));
+    peer.expect_all();
+    host.advance(20ms);
+    EXPECT_GE(host.events(Event::tcp_timeouts), 1U);
+    const auto again = peer.expect_all();
+    ASSERT_FALSE(again.empty());
+    EXPECT_LE(again.front().at - start, 5ms);
+}
+
+class FarPeer : public TcpTest {
+protected:
+    FarPeer() : TcpTest(HostSetup{.gateway = ip(10, 0, 0, 254), .lan_rto_min = 1ms}), far(host, 40000, 80, ip(192, 168, 9, 9)) { host.stations.emplace(ip(10, 0, 0, 254), wire::Mac{2, 0, 0, 0, 0, 8}); }
+    Peer far;
+};
+
+TEST_F(FarPeer, is_waited_for_as_by_linux) {
+    listen();
+    c = far.connect_to(*listener);
+    ASSERT_NE(c, nullptr);
+    make_ordinary();
+    write("lost");
+    far.expect();
+    host.advance(190ms);
+    EXPECT_TRUE(far.is_silent());
+}
+
 }  // namespace
 }  // namespace shunt::test

@@ -4,6 +4,7 @@
 
 #include "pmd/eal.hpp"
 #include "pmd/port_inline.hpp"
+#include "stack/support/card.hpp"
 
 namespace shunt::test {
 namespace {
@@ -30,6 +31,7 @@ pmd::RingPort& ring_port(unsigned index) {
 Host::Host(const HostSetup& setup) : setup_(setup), ring_(&ring_port(setup.index)), available_before_(ring_->port.pool_available()) {
     pmd::Port port = ring_->port;
     port.mtu = setup.mtu;
+    port.offloads = setup.offloads;
     const Ipv4Address address{setup.address, setup.length, 0};
     StackOptions options;
     options.ports = std::span(&port, 1);
@@ -39,7 +41,7 @@ Host::Host(const HostSetup& setup) : setup_(setup), ring_(&ring_port(setup.index
     options.key = {setup.seed * 0x9E3779B97F4A7C15U, ~setup.seed};
     options.connections_max = setup.connections_max;
     options.owns_loopback = setup.owns_loopback;
-    options.rto_min = setup.rto_min;
+    options.lan_rto_min = setup.lan_rto_min;
     auto created = Stack::create(options, now);
     SHUNT_CHECK(created.has_value());
     stack_ = *created;
@@ -78,7 +80,9 @@ void Host::enqueue(const Bytes& frame) {
 
 void Host::give(const Bytes& frame) {
     enqueue(frame);
-    step();
+    if (!gathers) {
+        step();
+    }
 }
 
 void Host::give_ip(const Bytes& packet) {
@@ -88,10 +92,11 @@ void Host::give_ip(const Bytes& packet) {
 std::vector<Bytes> Host::take_raw() {
     std::vector<Bytes> frames;
     while (Packet* packet = ring_->take()) {
-        Bytes bytes(packet->size(), '\0');
-        packet->copy_out(0, bytes.data(), packet->size());
+        ++frames_handed_over;
+        for (Bytes& bytes : on_the_wire(*packet)) {
+            frames.push_back(std::move(bytes));
+        }
         packet->free();
-        frames.push_back(std::move(bytes));
     }
     return frames;
 }

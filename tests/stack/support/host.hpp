@@ -27,8 +27,9 @@ struct HostSetup {
     bool owns_loopback = false;
     unsigned index = 0;  // which of the process's ports in memory
     std::uint64_t seed = 1;
-    Duration rto_min = 200ms;
+    Duration lan_rto_min{};
     std::uint16_t mtu = 1500;
+    pmd::Offloads offloads{};  // card_offloads(): frames come out as a card makes them
 };
 
 class Host {
@@ -53,6 +54,7 @@ public:
     void give(const Bytes& frame);
     void give_ip(const Bytes& packet);
     void enqueue(const Bytes& frame);  // without a poll
+    bool gathers = false;  // frames given wait for step(): a burst
     // One poll, and what it sent goes into `sent`.
     void step();
     // What calls have produced is sent and collected.
@@ -60,6 +62,7 @@ public:
     // Time passes; the stack is polled whenever it wants to be.
     void advance(Duration duration);
     std::vector<Bytes> take_raw();
+    unsigned frames_handed_over = 0;  // to the port, before a card cuts them
 
     Time now{1h};
     std::deque<Frame> sent;
