@@ -184,8 +184,9 @@ class Pair:
         if not is_told:
             self.ip(self.space, "rule", "add", "pref", "1", "iif", "lo", "blackhole")  # nothing of the router's own leaves it
 
-    def router_counter(self, protocol, name):
-        text = in_namespace(self.space, lambda: pathlib.Path("/proc/thread-self/net/snmp").read_text())
+    def linux_counter(self, protocol, name):
+        """Of Linux in the near namespace: the far end's, or with a router the router's."""
+        text = in_namespace(self.space, lambda: "".join(pathlib.Path("/proc/thread-self/net", file).read_text() for file in ("snmp", "netstat")))
         names, values = [line.split() for line in text.splitlines() if line.startswith(protocol + ": ")]
         return int(values[names.index(name)])
 

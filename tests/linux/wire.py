@@ -33,18 +33,29 @@ def carry_all(pair, size):
     return f"{size / MIB:g} MiB four times; Shunt sends, as client and server: {rates[0]}, {rates[1]} MiB/s; it receives: {rates[2]}, {rates[3]} MiB/s"
 
 
+# Counters of Linux: losses of what it sends, of what it receives; the rest is of what it receives.
+RETRANSMITTED, OUT_OF_ORDER, CORRUPTED, TWICE = ("Tcp", "RetransSegs"), ("TcpExt", "TCPOFOQueue"), ("Tcp", "InCsumErrors"), ("TcpExt", "TCPDSACKOldSent")
+
+
 @scenario("faults", "no loss", "drop=0", 32 * MIB)
-@scenario("faults", "1 % loss", "drop=0.01", 16 * MIB)
-@scenario("faults", "5 % loss", "drop=0.05", 16 * MIB)
-@scenario("faults", "10 % loss", "drop=0.1", 8 * MIB)
-@scenario("faults", "20 % loss", "drop=0.2", 1 * MIB)
-@scenario("faults", "5 % duplicated", "duplicate=0.05", 16 * MIB)
-@scenario("faults", "5 % reordered", "reorder=0.05", 16 * MIB)
-@scenario("faults", "1 % corrupted", "corrupt=0.01", 4 * MIB)
-@scenario("faults", "10 ms of delay, all of it", "drop=0.01,duplicate=0.01,reorder=0.02,corrupt=0.005,delay_us=5000,jitter_us=1000", 512 * KIB)
-def bad_wire(fault, size):
+@scenario("faults", "1 % loss", "drop=0.01", 16 * MIB, RETRANSMITTED, OUT_OF_ORDER)
+@scenario("faults", "5 % loss", "drop=0.05", 16 * MIB, RETRANSMITTED, OUT_OF_ORDER)
+@scenario("faults", "10 % loss", "drop=0.1", 8 * MIB, RETRANSMITTED, OUT_OF_ORDER)
+@scenario("faults", "20 % loss", "drop=0.2", MIB, RETRANSMITTED, OUT_OF_ORDER)
+@scenario("faults", "5 % duplicated", "duplicate=0.05", 16 * MIB, TWICE)
+@scenario("faults", "5 % reordered", "reorder=0.05", 16 * MIB, OUT_OF_ORDER)
+@scenario("faults", "1 % corrupted", "corrupt=0.01", 4 * MIB, RETRANSMITTED, CORRUPTED)
+@scenario("faults", "10 ms of delay, all of it", "drop=0.01,duplicate=0.01,reorder=0.02,corrupt=0.005,delay_us=5000,jitter_us=1000", MIB,
+          RETRANSMITTED, OUT_OF_ORDER, CORRUPTED)
+def bad_wire(fault, size, *signs):
+    """`signs`: counters of Linux that show the faults."""
     with Pair("shunt", fault) as pair:
-        return carry_all(pair, size)
+        figures = carry_all(pair, size)
+        for sign in signs:
+            count = pair.linux_counter(*sign)
+            check(count > 0, f"no {sign[1]}: where are the faults?")
+            figures += f"; {sign[1]} {count}"
+        return figures
 
 
 @scenario("faults", "short connections, 10 % loss", "drop=0.1", 40)
@@ -65,7 +76,7 @@ def narrow_way(towards, is_told):
     with Pair("shunt", sysctls={"net.ipv4.tcp_mtu_probing": 0 if is_told else 1}, routed=True) as pair:
         pair.narrow(towards, 1200, is_told)
         figures = carry_all(pair, 2 * MIB)
-        refused, told = pair.router_counter("Ip", "FragFails"), pair.router_counter("Icmp", "OutDestUnreachs")
+        refused, told = pair.linux_counter("Ip", "FragFails"), pair.linux_counter("Icmp", "OutDestUnreachs")
         check(refused > 0, "the way was not narrow")
         check((told > 0) == is_told, f"the router sent {told} ICMP errors")
         return f"{figures}; {refused} packets were too large"
