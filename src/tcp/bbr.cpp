@@ -184,15 +184,19 @@ void update_min_rtt(Connection& c, const RateSample& sample, Time now) noexcept 
     }
 }
 
+void bound_pacing_rate(Connection& c) noexcept {
+    if (c.options.max_pacing_rate != 0) {
+        c.pacing_rate = std::min(c.pacing_rate, c.options.max_pacing_rate);
+    }
+}
+
 void set_pacing_rate(Connection& c, float gain) noexcept {
     const Bbr& b = c.cc.bbr;
     const float rate = b.bandwidth * gain * pacing_margin;
     if (b.filled_pipe || rate > c.pacing_rate) {
         c.pacing_rate = std::max(rate, static_cast<float>(c.mss));  // even the slowest path gets a segment a second
     }
-    if (c.options.max_pacing_rate != 0) {
-        c.pacing_rate = std::min(c.pacing_rate, c.options.max_pacing_rate);
-    }
+    bound_pacing_rate(c);
 }
 
 // 4.2.3.4: in the first round of recovery as much goes in as came out; at its end the window is what it was. True: that is all.
@@ -271,6 +275,7 @@ void on_restart(Connection& c, Time now) noexcept {
     if (b.bandwidth == 0) {  // the initial window in a round trip, or in a millisecond while none is known
         const Duration rtt = c.srtt != Duration{} ? c.srtt : Duration(std::chrono::milliseconds(1));
         c.pacing_rate = static_cast<float>(c.cwnd) / seconds(rtt) * high_gain;
+        bound_pacing_rate(c);
         if (c.srtt != Duration{} && b.min_rtt_at == never) {
             b.min_rtt = c.srtt;
             b.min_rtt_at = now;
