@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <sstream>
 
 #include "packetdrill/session.hpp"
@@ -21,8 +22,22 @@ std::string tunable_of_path(std::string path) {
     return path;
 }
 
+// $((32*1024*1024)) of a shell, where scripts write so.
+std::string with_products(std::string text) {
+    for (std::size_t from = 0; (from = text.find("$((")) != std::string::npos;) {
+        const std::size_t end = std::min(text.find("))", from), text.size());
+        std::istringstream factors(text.substr(from + 3, end - from - 3));
+        std::uint64_t product = 1;
+        for (std::string factor; std::getline(factors, factor, '*');) {
+            product *= std::strtoull(factor.c_str(), nullptr, 10);
+        }
+        text.replace(from, end + 2 - from, std::to_string(product));
+    }
+    return text;
+}
+
 void set(World& world, const std::string& name, const std::string& value, int line) {
-    if (const auto done = world.set_tunable(tunable_of_path(trimmed(name)), trimmed(value)); !done) {
+    if (const auto done = world.set_tunable(tunable_of_path(trimmed(name)), trimmed(with_products(value))); !done) {
         throw ScriptError(line, done.error().message);
     }
 }

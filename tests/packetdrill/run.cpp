@@ -299,6 +299,7 @@ void apply_option(const std::string& name, const std::string& value, Settings& s
          }},
         {"bind_port", [&] { settings.bind_port = static_cast<std::uint16_t>(number_of(value)); }},
         {"connect_port", [&] { settings.connect_port = static_cast<std::uint16_t>(number_of(value)); }},
+        {"mss", [] {}},  // how the tool's large segments were put together; here they arrive as they are
         {"mtu", [&] { setup.mtu = settings.mtu = static_cast<std::uint16_t>(number_of(value)); }},
         {"local_ip", [&] { setup.local = address_of(value); }},
         {"remote_ip", [&] { settings.remote = address_of(value); }},

@@ -57,11 +57,27 @@ Bytes ethernet(const wire::Mac& to, std::uint16_t type, const Bytes& payload) {
     return bytes_of(header) + payload;
 }
 
+// A script's segments may be larger than a packet buffer, as those that a NIC has put together.
 void give(pmd::RingPort& ring, const Bytes& frame) {
-    Packet* packet = ring.port.allocate();
-    SHUNT_CHECK(packet != nullptr);
-    std::memcpy(packet->append(static_cast<std::uint32_t>(frame.size())), frame.data(), frame.size());
-    SHUNT_CHECK(ring.give(packet));
+    Packet* whole = nullptr;
+    Packet* last = nullptr;
+    for (std::size_t at = 0; at < frame.size();) {
+        Packet* piece = ring.port.allocate();
+        SHUNT_CHECK(piece != nullptr);
+        const auto n = static_cast<std::uint32_t>(std::min<std::size_t>(piece->tailroom(), frame.size() - at));
+        std::memcpy(piece->append(n), frame.data() + at, n);
+        at += n;
+        if (whole == nullptr) {
+            whole = piece;
+        } else {
+            auto* head = whole->mbuf();
+            head->pkt_len += n;
+            ++head->nb_segs;
+            last->mbuf()->next = piece->mbuf();
+        }
+        last = piece;
+    }
+    SHUNT_CHECK(ring.give(whole));
 }
 
 // Everybody else on the wire is one station, which answers for all addresses.
