@@ -446,6 +446,11 @@ long connect_with_data(Guard& guard, Socket& socket, const msghdr& message, bool
         }
         return nonblocking && is_opening(socket) ? -EALREADY : finish_connect(guard, socket);
     }
+    for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
+        if (message.msg_iov[i].iov_base == nullptr && message.msg_iov[i].iov_len != 0) {
+            return -EFAULT;
+        }
+    }
     tcp::Tcp& tcp = layer.stack->tcp();
     tcp::Connection& c = *socket.connection;
     Packet* data = gather(tcp, c, message, layer.now());

@@ -45,8 +45,8 @@ bool may_read(const Layer&, const Socket& socket) noexcept {
 
 bool may_write(const Layer& layer, const Socket& socket) noexcept {
     const tcp::Connection& c = *socket.connection;
-    if (c.error != 0 || (!c.is_opening() && (!c.can_send() || layer.stack->tcp().has_send_memory(c)))) {
-        return true;
+    if (c.error != 0 || (!c.is_opening() && (!c.can_send() || (!c.wants_room && layer.stack->tcp().has_send_memory(c))))) {
+        return true;  // who waits already, waits until a third is free: tell_of_room says
     }
     socket.connection->wants_room = true;
     return false;
@@ -137,12 +137,16 @@ long write_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, i
     return sent;
 }
 
-long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags, std::size_t skip = 0) noexcept {
-    const long sent = write_stream(guard, socket, vector, flags, skip);
+// Of a send with MSG_ZEROCOPY that took something the error queue tells.
+long note_zerocopy(Guard& guard, Socket& socket, int flags, long sent) noexcept {
     if (sent > 0 && (flags & MSG_ZEROCOPY) != 0 && socket.zerocopy && socket.connection != nullptr) {
         guard.layer().stack->tcp().complete_zerocopy(*socket.connection);
     }
     return sent;
+}
+
+long send_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags) noexcept {
+    return note_zerocopy(guard, socket, flags, write_stream(guard, socket, vector, flags, 0));
 }
 
 // A send that opens the connection: the SYN takes what it may, the rest goes as soon as the connection is open (sendmsg(2), MSG_FASTOPEN).
@@ -151,13 +155,13 @@ long send_opening(Guard& guard, Socket& socket, const msghdr& message, int flags
     const std::span vector(message.msg_iov, message.msg_iovlen);
     const long error = connect_with_data(guard, socket, message, is_nonblocking_call(socket, flags), taken);
     if (error != 0) {
-        return error == -EINPROGRESS && taken != 0 ? static_cast<long>(taken) : error;
+        return error == -EINPROGRESS && taken != 0 ? note_zerocopy(guard, socket, flags, static_cast<long>(taken)) : error;
     }
     long rest = send_error(socket);
     if (rest == 0) {
-        rest = send_stream(guard, socket, vector, flags, taken);
+        rest = write_stream(guard, socket, vector, flags, taken);
     }
-    return taken == 0 ? rest : static_cast<long>(taken) + std::max(rest, 0L);
+    return note_zerocopy(guard, socket, flags, taken == 0 ? rest : static_cast<long>(taken) + std::max(rest, 0L));
 }
 
 // recv with MSG_OOB: the urgent byte, which is not in the stream.

@@ -90,20 +90,32 @@ void Tcp::tell_of_room(Connection& c, Time now) noexcept {
     }
 }
 
+void Tcp::grow_receive_buffer(Connection& c, std::uint64_t wanted) noexcept {
+    const bool may_grow = !c.options.rcvbuf_locked && c.options.window_clamp == 0 && context_.tunables.tcp_moderate_rcvbuf != 0 && !memory_pressure_ && c.rcv_wscale != 0;
+    if (may_grow) {
+        const auto limit = static_cast<std::uint32_t>(context_.tunables.tcp_rmem.maximum_bytes) / 2;
+        c.rcvbuf = std::max(c.rcvbuf, static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, limit)));
+    }
+}
+
+// What waits behind a hole takes room from what a program reads in a round trip (Linux's tcp_rcvbuf_grow): not before somebody has accepted the connection.
+void Tcp::make_room_behind_hole(Connection& c) noexcept {
+    if (const Packet* last = c.ooo_queue.back(); c.owner != nullptr && last != nullptr) {
+        grow_receive_buffer(c, std::uint64_t{c.tune_space} * 2 + 16U * c.rcv_mss + (Seq(last->meta().seq) + last->size() - c.rcv_nxt));
+    }
+}
+
 // A program that reads more in a round trip than in any before may get twice that, and more when it grows fast, in the next.
 void Tcp::tune_receive_buffer(Connection& c, std::uint32_t copied, Time now) noexcept {
     c.tune_copied += copied;
     if (now - c.tune_at < std::max<Duration>(c.srtt, std::chrono::microseconds(100))) {
         return;
     }
-    const bool may_grow = !c.options.rcvbuf_locked && c.options.window_clamp == 0 && context_.tunables.tcp_moderate_rcvbuf != 0 && !memory_pressure_ && c.rcv_wscale != 0;
     if (c.tune_copied > c.tune_space) {
-        if (may_grow && c.tune_copied >= c.rcvbuf / 2) {  // else the window is no hindrance yet
+        if (c.tune_copied >= c.rcvbuf / 2) {  // else the window is no hindrance yet
             const std::uint64_t space = std::max(c.tune_space, 1U);
             const std::uint64_t twice = std::uint64_t{c.tune_copied} * 2 + 16U * c.rcv_mss;
-            const std::uint64_t wanted = twice + 2 * (twice * (c.tune_copied - space) / space);
-            const auto limit = static_cast<std::uint32_t>(context_.tunables.tcp_rmem.maximum_bytes) / 2;
-            c.rcvbuf = std::max(c.rcvbuf, static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, limit)));
+            grow_receive_buffer(c, twice + 2 * (twice * (c.tune_copied - space) / space));
         }
         c.tune_space = c.tune_copied;
     }

@@ -68,7 +68,8 @@ std::uint32_t ssthresh_after_loss(Connection& c) noexcept {
         bbr::on_loss(c);
         return c.ssthresh;
     }
-    return std::max(std::min(c.cwnd, std::max(c.outstanding(), c.mss * 2U)) / 2, c.mss * 2U);  // RFC 5681, equation 4
+    const std::uint32_t flight = std::min(c.cwnd, std::max(c.outstanding(), c.mss * 2U));
+    return std::max(flight / c.mss / 2, 2U) * c.mss;  // RFC 5681, equation 4; half a segment would only slow the growth down
 }
 
 void on_timeout(Connection& c) noexcept {

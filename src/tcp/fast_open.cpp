@@ -110,6 +110,7 @@ void Tcp::open_early(Connection& c, const Segment& seg, Packet* packet, Time now
     if (seg.len != 0) {
         c.opening.data_accepted = true;
         process_data(c, seg.behind_syn(), packet, now);
+        c.last_data_at = Time{};  // as Linux: the conversation has not begun with these
     } else {
         packet->free();
     }
@@ -229,6 +230,8 @@ void Tcp::take_data_acknowledgement(Connection& c, const Segment& seg, bool was_
     if (taken == payload_size(*data)) {
         c.snd_queue.pop_front()->free();
         c.last_sent = nullptr;
+        c.first_unanswered = never;
+        set_retransmit(c, now);  // nothing is under way any more
         c.opening.data_accepted = true;
         context_.counters.count(Event::tcp_fast_open_successes);
         if (c.opening.is_probation) {

@@ -183,7 +183,8 @@ void Tcp::segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now)
         drop(packet, DropReason::tcp_no_ack_bit);
         return;
     }
-    if (c.has_timestamps && seg.options.has_timestamp && seg.seq <= c.last_ack_sent && static_cast<std::int32_t>(seg.options.tsval - c.ts_recent) >= 0) {
+    if (c.has_timestamps && seg.options.has_timestamp && seg.seq <= c.last_ack_sent && seg.ack <= c.snd_nxt &&
+        static_cast<std::int32_t>(seg.options.tsval - c.ts_recent) >= 0) {
         c.ts_recent = seg.options.tsval;
         c.ts_recent_at = now;
     }
@@ -286,6 +287,7 @@ void Tcp::take_syn_ack(Connection& c, const Segment& seg, Packet* packet, Time n
     }
     c.ack_now = !c.opening.writer_waits;
     if (c.opening.writer_waits) {
+        c.last_data_at = now;  // it answers: as Linux, that is a conversation
         c.delack_at = now + delayed_ack_time;
         arm(c, c.delack_at);
     }
@@ -457,6 +459,7 @@ bool Tcp::process_data(Connection& c, const Segment& seg, Packet* packet, Time n
         c.ack_now = true;
     } else if (seq != c.rcv_nxt) {
         queue_out_of_order(c, packet, seq, with_fin);
+        make_room_behind_hole(c);
         c.ack_now = true;
     } else {
         take_in_order(c, packet, with_fin, now);
@@ -508,14 +511,16 @@ void Tcp::take_in_order(Connection& c, Packet* packet, bool with_fin, Time now) 
 void Tcp::process_fin(Connection& c, Time now) noexcept {
     c.rcv_nxt += 1;
     c.fin_received = true;
-    c.ack_now = true;
     c.has_dsack = false;
     clear_out_of_order(c);
+    if (c.state == State::syn_received || c.state == State::established) {
+        c.state = State::close_wait;
+        acknowledge_fin(c, now);
+        note(c, ready::input | ready::peer_shut);
+        return;
+    }
+    c.ack_now = true;
     switch (c.state) {
-        case State::syn_received:
-        case State::established:
-            c.state = State::close_wait;
-            break;
         case State::fin_wait_1:
             c.state = State::closing;  // process_close_states moves on if our FIN is acknowledged
             break;

@@ -9,6 +9,7 @@ namespace shunt::tcp {
 namespace {
 
 constexpr std::uint16_t default_mss = 536;  // RFC 9293, 3.7.1: when the peer says nothing
+constexpr std::uint16_t mss_min = 48;       // whatever it says; Linux: TCP_MIN_SND_MSS
 
 std::uint8_t window_scale_for(const Tunables& t, const Connection& c) noexcept {  // as Linux's tcp_select_initial_window
     auto space = static_cast<std::uint32_t>(std::max(t.tcp_rmem.maximum_bytes, t.rmem_max));
@@ -67,7 +68,7 @@ void Tcp::set_up_path(Connection& c, const Path& path) noexcept {
 
 // What both sides have offered is on.
 void Tcp::set_up_options(Connection& c, const wire::TcpOptions& offered) noexcept {
-    const std::uint16_t theirs = offered.mss != 0 ? std::max<std::uint16_t>(offered.mss, 88) : default_mss;
+    const std::uint16_t theirs = offered.mss != 0 ? std::max(offered.mss, mss_min) : default_mss;
     c.peer_mss = theirs;
     c.has_timestamps = offered.has_timestamp && context_.tunables.tcp_timestamps != 0;
     c.has_sack = offered.sack_permitted && context_.tunables.tcp_sack != 0;

@@ -171,6 +171,7 @@ void Tcp::take_contiguous(Connection& c, Time now) noexcept {
         }
         if (fin) {
             process_fin(c, now);
+            c.ack_now = true;  // a hole is filled
             return;
         }
     }
@@ -215,6 +216,16 @@ void Tcp::acknowledge_later(Connection& c, Time now) noexcept {
         const Duration longest = std::min<Duration>(std::max<Duration>(c.srtt, delayed_ack_time), delayed_ack_time_max);
         c.delack_at = now + std::min(c.ack_timeout, longest);
         arm(c, c.delack_at);
+    }
+}
+
+// Linux: the end of a conversation, which the program will answer with its own FIN or more: that carries the ACK. Not where nothing was said before.
+void Tcp::acknowledge_fin(Connection& c, Time now) noexcept {
+    c.options.quickack = false;
+    if (c.last_data_at == Time{}) {
+        c.ack_now = true;
+    } else {
+        acknowledge_later(c, now);
     }
 }
 
@@ -263,7 +274,8 @@ void Tcp::update_window_after_read(Connection& c, std::uint32_t copied, Time now
     const std::uint32_t promised = c.rcv_adv > c.rcv_nxt ? c.rcv_adv - c.rcv_nxt : 0;
     const std::uint32_t whole = std::min(c.rcvbuf, 65535U << c.rcv_wscale);
     const std::uint32_t free = std::min(c.rcvbuf > c.rcv_queued ? c.rcvbuf - c.rcv_queued : 0, whole);
-    if (2 * promised <= whole && free >= 2 * promised && free >= std::min<std::uint32_t>(c.rcv_mss, c.rcvbuf / 2)) {
+    const bool has_opened = 2 * promised <= whole && free >= 2 * promised && free >= std::min<std::uint32_t>(c.rcv_mss, c.rcvbuf / 2);
+    if (has_opened && initial_rcv_window(c) + 2 * c.bytes_received >= 2 * promised) {  // Linux's rcv_ssthresh: what has hardly begun needs no more
         send_ack(c, now);
         context_.ipv4.flush(now);
     }

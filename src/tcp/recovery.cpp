@@ -22,6 +22,13 @@ bool is_reducing(const Connection& c) noexcept {
     return c.recovery == Recovery::recovery || c.recovery == Recovery::cwr;
 }
 
+// A model does not reduce: its window is its own.
+void end_reduction(Connection& c) noexcept {
+    if (!congestion::is_model_based(c)) {
+        c.cwnd = c.ssthresh;
+    }
+}
+
 void keep_open(Connection& c) noexcept {
     c.recovery = c.sacked_out != 0 || c.lost_out != 0 || c.retrans_out != 0 ? Recovery::disorder : Recovery::open;
 }
@@ -283,7 +290,7 @@ void Tcp::leave_recovery(Connection& c, const Segment& seg) noexcept {
         }
     }
     if (is_reducing(c)) {
-        c.cwnd = c.ssthresh;
+        end_reduction(c);
     }
     c.frto = FRto::off;
     c.dup_acks = 0;
@@ -324,7 +331,7 @@ void Tcp::on_tail_loss_ack(Connection& c, const Segment& seg, const AckNews& new
     } else if (seg.ack > c.tlp_high) {
         context_.counters.count(Event::tcp_probe_recoveries);
         begin_reduction(c);
-        c.cwnd = c.ssthresh;
+        end_reduction(c);
         keep_open(c);
     } else if (news.acked == 0 && news.sacked == 0 && seg.len == 0) {
         c.has_tlp = false;  // the original and the probe have arrived

@@ -250,6 +250,7 @@ private:
     void take_contiguous(Connection& c, Time now) noexcept;
     std::uint32_t receive_window(Connection& c) noexcept;
     void acknowledge_later(Connection& c, Time now) noexcept;
+    void acknowledge_fin(Connection& c, Time now) noexcept;
     static constexpr std::uint8_t quick_acks_max = 16;
     static void adapt_ack_timeout(Connection& c, Duration gap) noexcept;
     static void enter_quick_ack(Connection& c, std::uint8_t count) noexcept;
@@ -330,6 +331,8 @@ private:
     void expand_send_buffer(Connection& c) noexcept;
     void tell_of_room(Connection& c, Time now) noexcept;
     void tune_receive_buffer(Connection& c, std::uint32_t copied, Time now) noexcept;
+    void grow_receive_buffer(Connection& c, std::uint64_t wanted) noexcept;
+    void make_room_behind_hole(Connection& c) noexcept;
     void mark_end(Connection& c, const Write& how, bool is_complete) noexcept;  // user.cpp
 
     // error_queue.cpp

@@ -239,7 +239,7 @@ bool Tcp::on_keepalive_timer(Connection& c, Time now) noexcept {
         finish(c, 0);
         return false;
     }
-    if (!c.options.keepalive || !c.is_synchronized() || c.owner == nullptr) {
+    if (!c.options.keepalive || !c.is_synchronized() || (c.owner == nullptr && !c.in_accept_queue)) {
         return true;
     }
     if (c.outstanding() != 0 || c.send_head != nullptr) {  // the retransmission timer watches the peer
