@@ -12,7 +12,6 @@ namespace shunt::tcp {
 namespace flag = wire::tcp_flag;
 
 namespace {
-
 constexpr Duration paws_forgets = std::chrono::hours(24 * 24);  // RFC 7323, 5.5
 
 // Window and ports are next to each other; the timestamp option nearly always stands alone behind two NOPs.
