@@ -95,7 +95,9 @@ Time Port::next_deadline() const noexcept {
 }
 
 std::uint32_t Port::pool_available() const noexcept {
-    return rte_mempool_avail_count(static_cast<const rte_mempool*>(pool));
+    auto* mempool = static_cast<rte_mempool*>(pool);
+    const rte_mempool_cache* cache = rte_mempool_default_cache(mempool, rte_lcore_id());
+    return rte_mempool_ops_get_count(mempool) + (cache != nullptr ? cache->len : 0);
 }
 
 std::uint32_t Port::pool_size() const noexcept {

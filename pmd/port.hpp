@@ -48,7 +48,7 @@ public:
 
     // An empty packet with `headroom_bytes` in front, one reference; null when the pool is exhausted.
     Packet* allocate() noexcept;
-    // Free packets left in the pool and its size (approximate, slow path).
+    // Free packets left in the pool, as far as who holds the lock can see (what other lcores' caches hold is not counted), and its size.
     std::uint32_t pool_available() const noexcept;
     std::uint32_t pool_size() const noexcept;
 

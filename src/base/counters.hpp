@@ -41,6 +41,7 @@ namespace shunt {
     X(tcp_after_close, "data for a connection whose program has closed")          \
     X(tcp_duplicate, "segment whose data had all arrived before")                 \
     X(tcp_queue_full, "out-of-order data beyond the receive buffer")              \
+    X(tcp_packets_exhausted, "data behind others that the program has not read, while packets are nearly used up") \
     X(tcp_out_of_order_full, "out-of-order data beyond the stack's share of packets") \
     X(neighbour_failed, "packet whose next hop did not answer ARP")               \
     X(neighbour_queue_full, "packet beyond the queue of an unresolved next hop")  \
@@ -74,6 +75,7 @@ namespace shunt {
     X(tcp_time_wait_overflows, "TIME_WAITs cut short, beyond tcp_max_tw_buckets")  \
     X(tcp_segments_received, "TCP segments received")                             \
     X(tcp_segments_sent, "TCP segments sent")                                     \
+    X(memory_shortages, "times that packets ran short: buffers and windows stay small then") \
     X(tcp_large_frames, "frames handed to the port to be cut into segments (TSO)")  \
     X(tcp_coalesced, "TCP segments received that were answered together with the next")  \
     X(tcp_retransmits, "TCP segments sent again")                                 \

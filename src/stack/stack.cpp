@@ -144,6 +144,7 @@ bool Stack::receive(Link& link, Time now) noexcept {
             return true;
         }
     }
+    udp_.set_memory_pressure(tcp_.look_at_memory());  // so many at once may be too many for those that are left
     return true;
 }
 
@@ -262,10 +263,7 @@ void Stack::keep_house(Time now) noexcept {
         }
         packet->free();
     }
-    const pmd::Port& port = links()[0]->port;
-    const bool is_short = port.pool_available() < port.pool_size() / 8;
-    tcp_.set_memory_pressure(is_short);
-    udp_.set_memory_pressure(is_short);
+    udp_.set_memory_pressure(tcp_.look_at_memory());
 }
 
 Time Stack::next_deadline() const noexcept {

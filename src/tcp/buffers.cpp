@@ -37,6 +37,9 @@ std::uint32_t Tcp::sndbuf_now(const Connection& c) const noexcept {
 
 // The last chunk is filled in any case; another may be begun while there is memory, and not too much that is not sent.
 Tcp::Room Tcp::room(const Connection& c) const noexcept {
+    if (must_wait(c)) [[unlikely]] {
+        return {};
+    }
     const std::uint32_t chunk = chunk_bytes(c);
     const std::uint32_t filled = c.unsent() != 0 ? c.write_seq - later(c.chunk_start, c.snd_nxt) : chunk;
     Room room;
@@ -54,7 +57,7 @@ std::uint32_t Tcp::send_room(const Connection& c) const noexcept {
 }
 
 bool Tcp::has_send_memory(const Connection& c) const noexcept {
-    return c.buffered() == 0 || (memory_used(chunk_bytes(c), c.buffered()) < sndbuf_now(c) && c.unsent() < notsent_limit(c));
+    return c.buffered() == 0 || (memory_used(chunk_bytes(c), c.buffered()) < sndbuf_now(c) && c.unsent() < notsent_limit(c) && !is_exhausted_);
 }
 
 // What poll asks: a third of the buffer is free, and less than half of what may wait unsent waits.
@@ -62,9 +65,25 @@ bool Tcp::is_writable(const Connection& c) const noexcept {
     if (c.buffered() == 0) {
         return true;
     }
+    if (is_exhausted_) [[unlikely]] {
+        return false;
+    }
     const std::uint32_t used = memory_used(chunk_bytes(c), c.buffered());
     const std::uint32_t limit = sndbuf_now(c);
     return limit >= used && limit - used >= used / 2 && std::uint64_t{c.unsent()} * 2 < notsent_limit(c);
+}
+
+bool Tcp::look_at_memory() noexcept {
+    const pmd::Port& port = *context_.ipv4.packet_source();
+    const std::uint32_t left = port.pool_available(), all = port.pool_size();
+    const bool was_short = memory_pressure_;
+    memory_pressure_ = left < all / 8;
+    is_exhausted_ = left < all / 16;
+    written_since_look_ = 0;
+    if (memory_pressure_ && !was_short) {
+        context_.counters.count(Event::memory_shortages);
+    }
+    return memory_pressure_;
 }
 
 // Twice the congestion window, counted as Linux counts memory.

@@ -86,6 +86,9 @@ void Tcp::input(Packet* packet, const Ipv4Verdict& ip, Time now) noexcept {
     if (Connection* c = find(seg.destination, seg.destination_port, seg.source, seg.source_port)) {
         ++c->tally.segments_in;
         c->tally.data_segments_in += seg.len != 0;
+        if (is_exhausted_ && seg.len != 0 && c->rcv_queued != 0) [[unlikely]] {
+            shed_data(seg, *packet);
+        }
         if (!try_fast_path(*c, seg, packet, now)) {
             segment_arrives(*c, seg, packet, now);
         }
@@ -98,6 +101,14 @@ void Tcp::input(Packet* packet, const Ipv4Verdict& ip, Time now) noexcept {
     }
     reset_unknown(seg, now);
     drop(packet, DropReason::tcp_no_connection);
+}
+
+// Only the acknowledgement counts; the peer will send the data again.
+void Tcp::shed_data(Segment& seg, Packet& packet) noexcept {
+    context_.counters.count(DropReason::tcp_packets_exhausted);
+    packet.trim_back(packet.size());
+    seg.len = 0;
+    seg.flags = static_cast<std::uint8_t>(seg.flags & ~(flag::fin | flag::urg));
 }
 
 // Header prediction: established, in order, nothing odd, and either data without news of ours, or with a plain acknowledgement.

@@ -10,7 +10,7 @@ namespace shunt::tcp {
 
 namespace flag = wire::tcp_flag;
 
-void Tcp::output(Connection& c, Time now, Flush flush) noexcept {
+void Tcp::output_now(Connection& c, Time now, Flush flush) noexcept {
     if (!c.can_transfer()) {
         return;
     }
@@ -93,13 +93,17 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
             transmit(c, *packet, now);
         }
         if (flush == Flush::at_once && packet->meta().next == nullptr) {
-            send_large(c, large, now);
+            if (large.packet != nullptr) {
+                send_large(c, large, now);
+            }
             context_.ipv4.flush(now);
         }
         note_sent(c, *packet, now);
         has_sent = true;
     }
-    send_large(c, large, now);
+    if (large.packet != nullptr) [[unlikely]] {
+        send_large(c, large, now);
+    }
     if (has_sent) {
         note_window_use(c, hit_cwnd || c.pipe() + c.mss > c.cwnd);
         if (c.retransmit_kind != RetransmitKind::rto || c.retransmit_at == never) {
@@ -108,7 +112,9 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
     } else if (hit_cwnd) {
         c.cwnd_limited = true;
     }
-    note_limit(c, hit_window, has_sent, now);
+    if (hit_window || c.tally.limit >= SendLimit::window || c.wants_room) [[unlikely]] {
+        note_limit(c, hit_window, has_sent, now);
+    }
 }
 
 // Leaves of the packet what the peer has room for. False: not worth a segment.

@@ -31,19 +31,24 @@ bool Tcp::try_join(Connection& c, LargeFrame& large, Packet& packet, Time now) n
     const bool is_first = large.packet == nullptr;
     const bool begins = size == c.mss && packet.meta().next != nullptr && c.pipe() + 2U * c.mss <= c.cwnd;
     if (!may_share_frame(c, packet) || (is_first && !begins)) {
-        send_large(c, large, now);
+        if (!is_first) {
+            send_large(c, large, now);
+        }
         return false;
     }
     Packet* view = claim(c);
     if (view != nullptr && is_first) {
         large.packet = large.last = claim(c);
-        large.seq = seq_of(packet);
+        large.seq = packet.meta().seq;
+        large.segments = 0;
     }
     if (view == nullptr || large.packet == nullptr) {
         if (view != nullptr) {
             view->free();
         }
-        send_large(c, large, now);
+        if (large.packet != nullptr) {
+            send_large(c, large, now);
+        }
         return false;
     }
     view->view(packet);
@@ -61,19 +66,16 @@ bool Tcp::try_join(Connection& c, LargeFrame& large, Packet& packet, Time now) n
     return true;
 }
 
-// With headers in front. Nothing to do when nothing was collected.
+// With headers in front. There is one.
 void Tcp::send_large(Connection& c, LargeFrame& large, Time now) noexcept {
-    if (large.packet == nullptr) {
-        return;
-    }
     if (large.segments > 1) {
         const unsigned option_bytes = c.has_timestamps ? wire::timestamp_option_bytes : 0;
         pmd::Port::request_segmentation(*large.packet, sizeof(wire::EthernetHeader), sizeof(wire::Ipv4Header), static_cast<std::uint16_t>(sizeof(wire::TcpHeader) + option_bytes), c.mss);
         context_.counters.count(Event::tcp_large_frames);
     }
-    write_header(c, *large.packet, large.seq, large.ends_write ? flag::ack | flag::psh : flag::ack, now);
+    write_header(c, *large.packet, Seq(large.seq), large.ends_write ? flag::ack | flag::psh : flag::ack, now);
     context_.ipv4.output(large.packet, c.path, wire::protocol_tcp, now, large.ecn);
-    large = {};
+    large.packet = nullptr;
 }
 
 }  // namespace shunt::tcp

@@ -128,7 +128,9 @@ public:
     // Frees the packets of all connections that are in the table or in an accept queue; for the stack's end.
     void free_packets() noexcept;
     std::uint32_t orphans_with_data() const noexcept;  // released, but not all they wrote is acknowledged
-    void set_memory_pressure(bool on) noexcept { memory_pressure_ = on; }
+    // Looks how many packets are left. Less than an eighth: pressure, and buffers and windows stay small. Less than a sixteenth: exhausted, and writes and data that
+    // the program does not read have to wait, so that ACKs still find packets to come in. True when they are short.
+    bool look_at_memory() noexcept;
     // Receive coalescing: whether the next packet of the burst goes on with the flow of the one that input() takes next. Then what there is to say to the peer (an ACK, new
     // data) waits for that one. end_burst() says it if that packet turns out to be none of the connection's.
     void announce(bool more_follows) noexcept { more_follows_ = more_follows; }
@@ -182,6 +184,7 @@ private:
     bool try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     void segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now) noexcept;
     void output_after_segment(Connection& c, Time now) noexcept;
+    void shed_data(Segment& seg, Packet& packet) noexcept;
     void release_held(Time now) noexcept;
     void answer_syn(Connection& c, const Segment& seg, Time now) noexcept;
     void in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
@@ -326,6 +329,7 @@ private:
         std::uint32_t in_chunk = 0, in_next = 0;
     };
     Room room(const Connection& c) const noexcept;
+    bool must_wait(const Connection& c) const noexcept { return is_exhausted_ && c.buffered() != 0; }  // it hears of its ACKs, at least
     std::uint32_t notsent_limit(const Connection& c) const noexcept;
     std::uint32_t sndbuf_now(const Connection& c) const noexcept;
     void expand_send_buffer(Connection& c) noexcept;
@@ -363,12 +367,12 @@ private:
     // segmentation.cpp
     // What a port is to cut into segments, under construction.
     struct LargeFrame {
-        Packet* packet = nullptr;  // headers to come; null: none begun
-        Packet* last = nullptr;    // its last piece
-        Seq seq;
-        std::uint32_t segments = 0;
-        std::uint8_t ecn = 0;
-        bool ends_write = false;
+        Packet* packet = nullptr;  // headers to come; null: none begun, and the rest means nothing
+        Packet* last;              // its last piece
+        std::uint32_t seq;
+        std::uint32_t segments;
+        std::uint8_t ecn;
+        bool ends_write;
     };
     static bool may_share_frame(const Connection& c, const Packet& packet) noexcept;
     bool try_join(Connection& c, LargeFrame& large, Packet& packet, Time now) noexcept;
@@ -377,7 +381,12 @@ private:
     // output.cpp
     // Whether what is sent goes to the port before the books are brought up to date (a program waits), or with the rest of the poll's.
     enum class Flush : std::uint8_t { later, at_once };
-    void output(Connection& c, Time now, Flush flush = Flush::later) noexcept;
+    void output(Connection& c, Time now, Flush flush = Flush::later) noexcept {
+        if (c.send_head != nullptr || c.ack_now || c.wants_room || c.lost_out > c.retrans_out || c.frto == FRto::sending_new) {
+            output_now(c, now, flush);
+        }
+    }
+    void output_now(Connection& c, Time now, Flush flush) noexcept;
     void output_corked(Connection& c, bool cork, Time now, Flush flush) noexcept;
     bool may_send_now(const Connection& c, const Packet& packet) const noexcept;
     void hold_back(Connection& c, Time now) noexcept;
@@ -434,6 +443,8 @@ private:
     Connection* held_ = nullptr;   // has something to say when the run of its segments is through
     bool more_follows_ = false;
     bool memory_pressure_ = false;
+    bool is_exhausted_ = false;
+    std::uint32_t written_since_look_ = 0;  // bytes
     RateSample sample_;  // of the ACK at hand
     Time challenge_second_{};
     std::int32_t challenges_left_ = 0;

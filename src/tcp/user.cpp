@@ -164,7 +164,7 @@ std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, Write ho
             room = filled < c.mss ? std::min<std::uint32_t>(c.mss - filled, packet->tailroom()) : 0;
         }
         if (room == 0) {
-            packet = claim(c);
+            packet = must_wait(c) ? nullptr : claim(c);
             if (packet == nullptr) {
                 break;
             }
@@ -179,6 +179,11 @@ std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, Write ho
         from += n;
         left -= n;
         taken += n;
+    }
+    constexpr std::uint32_t look_every_bytes = 128 * 1024;
+    written_since_look_ += taken;
+    if (written_since_look_ > look_every_bytes) [[unlikely]] {
+        look_at_memory();
     }
     if (taken != 0) {
         c.tally.begin(SendLimit::busy, now);

@@ -2,6 +2,7 @@
 // complement sum is the same up to a swap, so nothing is swapped on the way.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -12,17 +13,19 @@ namespace shunt::wire {
 class Checksum {
 public:
     // By words of 64 bits: the sum is the same (RFC 1071, 2 (C)).
-    void add(const void* data, std::size_t size) noexcept {
+    [[gnu::always_inline]] void add(const void* data, std::size_t size) noexcept {
         const auto* from = static_cast<const unsigned char*>(data);
+        unsigned __int128 sum = sum_;  // in registers
         for (; size >= 32; size -= 32, from += 32) {
-            sum_ += load(from);
-            sum_ += load(from + 8);
-            sum_ += load(from + 16);
-            sum_ += load(from + 24);
+            sum += load(from);
+            sum += load(from + 8);
+            sum += load(from + 16);
+            sum += load(from + 24);
         }
         for (; size >= 8; size -= 8, from += 8) {
-            sum_ += load(from);
+            sum += load(from);
         }
+        sum_ = sum;
         if (size != 0) {
             add_tail(from, size);
         }
@@ -31,13 +34,12 @@ public:
     void add_raw(std::uint64_t raw) noexcept { sum_ += raw; }
 
     // Folded to 16 bits, not complemented.
-    std::uint16_t sum() const noexcept {
-        auto folded = static_cast<std::uint64_t>(sum_);
-        const auto carries = static_cast<std::uint64_t>(sum_ >> 64);
-        folded = (folded & 0xffff'ffff) + (folded >> 32) + carries;
-        folded = (folded & 0xffff) + ((folded >> 16) & 0xffff) + (folded >> 32);
-        folded = (folded & 0xffff) + (folded >> 16);
-        return static_cast<std::uint16_t>(folded + (folded >> 16));
+    [[gnu::always_inline]] std::uint16_t sum() const noexcept {
+        std::uint64_t sum = 0;
+        const bool carry = __builtin_add_overflow(static_cast<std::uint64_t>(sum_), static_cast<std::uint64_t>(sum_ >> 64), &sum);
+        sum += carry ? 1 : 0;
+        const auto half = static_cast<std::uint32_t>((sum + std::rotl(sum, 32)) >> 32);  // the halves' sum with its carry, in the upper one
+        return static_cast<std::uint16_t>((half + std::rotl(half, 16)) >> 16);
     }
     // What goes into the header field, in memory order.
     std::uint16_t field() const noexcept { return static_cast<std::uint16_t>(~sum()); }

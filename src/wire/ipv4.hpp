@@ -26,7 +26,11 @@ struct [[gnu::packed]] Ipv4Header {
     bool is_fragment() const noexcept { return (fragment & (more_fragments | offset_mask)) != 0; }
     bool has_good_checksum() const noexcept {
         Checksum sum;
-        sum.add(this, header_bytes());
+        if (header_bytes() == sizeof *this) [[likely]] {
+            sum.add(this, sizeof *this);
+        } else {
+            sum.add(this, header_bytes());
+        }
         return sum.is_good();
     }
     void fill_checksum() noexcept {

@@ -1,6 +1,9 @@
 // Data in both directions: segments, acknowledgements, Nagle, windows.
 #include <gtest/gtest.h>
 
+#include <deque>
+#include <vector>
+
 #include "stack/support/peer.hpp"
 
 namespace shunt::test {
@@ -282,6 +285,64 @@ TEST_F(TcpData, a_smaller_mtu_from_icmp_makes_segments_smaller_and_resends_what_
     // An error about a sequence number that is not under way is a forgery.
     give_icmp(3, 4, first[0].seq - 100'000, 600);
     EXPECT_EQ(c->mss, 948);
+}
+
+// Somebody writes to peers that read nothing until packets run out.
+TEST_F(TcpData, for_peers_that_do_not_read_leaves_packets_for_others) {
+    const std::uint32_t all = host.link().port.pool_size();
+    std::deque<Peer> peers;
+    std::vector<tcp::Connection*> stuck;
+    for (std::uint16_t i = 0; i < 30; ++i) {
+        Peer& each = peers.emplace_back(host, static_cast<std::uint16_t>(50000 + i));
+        stuck.push_back(each.connect_to(*listener));
+        ASSERT_NE(stuck.back(), nullptr);
+        each.window = 0;
+        each.ack();
+        stuck.back()->sndbuf = 4'000'000;
+    }
+    const Bytes data = pattern(50'000);
+    for (int round = 0; round < 200; ++round) {
+        for (tcp::Connection* each : stuck) {
+            host.tcp().send(*each, as_bytes(data), {}, host.now);
+        }
+    }
+    EXPECT_EQ(host.events(Event::memory_shortages), 1U);
+    EXPECT_GT(host.packets_available(), all / 20);
+    EXPECT_FALSE(host.tcp().is_writable(*stuck.front()));
+    EXPECT_EQ(write("all the same"), 12U);
+    EXPECT_EQ(peer.expect().payload, "all the same");
+    peer.send(flag::ack, "and back");
+    EXPECT_EQ(read(), "and back");
+    for (tcp::Connection* each : stuck) {
+        host.tcp().release(*each, true, host.now);
+    }
+    host.flush();
+    host.sent.clear();
+}
+
+TEST_F(TcpData, that_a_program_does_not_read_while_packets_are_nearly_used_up_are_dropped_as_tcp_packets_exhausted) {
+    std::vector<Packet*> held;
+    write("to be acknowledged");
+    peer.expect();
+    peer.send(flag::ack, "first");
+    while (host.packets_available() > host.link().port.pool_size() / 20) {
+        held.push_back(host.allocate());
+    }
+    host.advance(10ms);
+    const std::uint32_t lost = peer.snd_nxt;
+    write("more");
+    host.sent.clear();
+    peer.rcv_nxt += 4;
+    peer.send(flag::ack, "second");
+    EXPECT_EQ(host.drops(DropReason::tcp_packets_exhausted), 1U);
+    EXPECT_EQ(c->outstanding(), 0U);  // the acknowledgement in it counts
+    EXPECT_EQ(read(), "first");
+    for (Packet* packet : held) {
+        packet->free();
+    }
+    host.advance(10ms);
+    peer.send_at(lost, flag::ack, "second");
+    EXPECT_EQ(read(), "second");
 }
 
 }  // namespace
