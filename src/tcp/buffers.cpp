@@ -86,6 +86,14 @@ bool Tcp::look_at_memory() noexcept {
     return memory_pressure_;
 }
 
+// Packets are exhausted: only the acknowledgement counts; the peer will send the data again.
+void Tcp::shed_data(Segment& seg, Packet& packet) noexcept {
+    context_.counters.count(DropReason::tcp_packets_exhausted);
+    packet.trim_back(packet.size());
+    seg.len = 0;
+    seg.flags = static_cast<std::uint8_t>(seg.flags & ~(wire::tcp_flag::fin | wire::tcp_flag::urg));
+}
+
 // Twice the congestion window, counted as Linux counts memory.
 void Tcp::expand_send_buffer(Connection& c) noexcept {
     if (c.options.sndbuf_locked || memory_pressure_) {

@@ -103,14 +103,6 @@ void Tcp::input(Packet* packet, const Ipv4Verdict& ip, Time now) noexcept {
     drop(packet, DropReason::tcp_no_connection);
 }
 
-// Only the acknowledgement counts; the peer will send the data again.
-void Tcp::shed_data(Segment& seg, Packet& packet) noexcept {
-    context_.counters.count(DropReason::tcp_packets_exhausted);
-    packet.trim_back(packet.size());
-    seg.len = 0;
-    seg.flags = static_cast<std::uint8_t>(seg.flags & ~(flag::fin | flag::urg));
-}
-
 // Header prediction: established, in order, nothing odd, and either data without news of ours, or with a plain acknowledgement.
 bool Tcp::try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept {
     constexpr std::uint8_t odd = flag::syn | flag::fin | flag::rst | flag::urg | flag::ece | flag::cwr;
@@ -140,26 +132,6 @@ bool Tcp::try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time 
     note(c, ready::input);
     output_after_segment(c, now);
     return true;
-}
-
-// What one segment calls for, unless the next is at hand. Whatever tells of a loss is told of each segment (RFC 5681, 4.2).
-void Tcp::output_after_segment(Connection& c, Time now) noexcept {
-    if (held_ != nullptr && held_ != &c) [[unlikely]] {
-        release_held(now);
-    }
-    if (more_follows_ && c.recovery == Recovery::open && c.ooo_queue.is_empty() && !c.has_dsack) {
-        held_ = &c;
-        context_.counters.count(Event::tcp_coalesced);
-        return;
-    }
-    held_ = nullptr;
-    output(c, now);
-}
-
-void Tcp::release_held(Time now) noexcept {
-    Connection& c = *held_;
-    held_ = nullptr;
-    output(c, now);
 }
 
 void Tcp::segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now) noexcept {

@@ -59,7 +59,7 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
             congestion::on_idle(c, now - c.last_sent_at);
         }
     }
-    bool has_sent = false, hit_cwnd = false, hit_window = false;
+    Round round;
     const bool port_segments = c.path.link != nullptr && c.path.link->port.offloads.tcp_segmentation;
     LargeFrame large;
     if (c.mtu_search.is_on && !probe_mtu(c, now)) [[unlikely]] {
@@ -75,11 +75,11 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
         }
         const std::uint32_t pipe = c.pipe();
         if (pipe != 0 && pipe + seq_size(*packet) > c.cwnd) {
-            hit_cwnd = true;
+            round.hit_cwnd = true;
             break;
         }
         if (seq_of(*packet) + payload_size(*packet) > c.snd_una + c.snd_wnd && !cut_to_send_window(c, *packet)) {
-            hit_window = true;
+            round.hit_window = true;
             hold_back(c, now);
             break;
         }
@@ -99,21 +99,25 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
             context_.ipv4.flush(now);
         }
         note_sent(c, *packet, now);
-        has_sent = true;
+        round.has_sent = true;
     }
     if (large.packet != nullptr) [[unlikely]] {
         send_large(c, large, now);
     }
-    if (has_sent) {
-        note_window_use(c, hit_cwnd || c.pipe() + c.mss > c.cwnd);
+    note_round(c, round, now);
+}
+
+void Tcp::note_round(Connection& c, Round round, Time now) noexcept {
+    if (round.has_sent) {
+        note_window_use(c, round.hit_cwnd || c.pipe() + c.mss > c.cwnd);
         if (c.retransmit_kind != RetransmitKind::rto || c.retransmit_at == never) {
             set_retransmit(c, now, Time(Duration(c.snd_queue.front()->meta().stamp_ns)));
         }
-    } else if (hit_cwnd) {
+    } else if (round.hit_cwnd) {
         c.cwnd_limited = true;
     }
-    if (hit_window || c.tally.limit >= SendLimit::window || c.wants_room) [[unlikely]] {
-        note_limit(c, hit_window, has_sent, now);
+    if (round.hit_window || c.tally.limit >= SendLimit::window || c.wants_room) [[unlikely]] {
+        note_limit(c, round, now);
     }
 }
 
@@ -126,13 +130,13 @@ bool Tcp::cut_to_send_window(Connection& c, Packet& packet) noexcept {
 }
 
 // What kept us from sending more: the peer's window, or a program that waits for room in a buffer that is too small.
-void Tcp::note_limit(Connection& c, bool hit_window, bool has_sent, Time now) noexcept {
-    if (hit_window) {
+void Tcp::note_limit(Connection& c, Round round, Time now) noexcept {
+    if (round.hit_window) {
         c.tally.begin(SendLimit::window, now);
     } else {
         c.tally.end(SendLimit::window, now);
     }
-    if (c.wants_room && has_sent && !c.cwnd_limited && c.send_head == nullptr) [[unlikely]] {
+    if (c.wants_room && round.has_sent && !c.cwnd_limited && c.send_head == nullptr) [[unlikely]] {
         c.tally.begin(SendLimit::buffer, now);
     }
 }
@@ -172,7 +176,7 @@ void Tcp::hold_back(Connection& c, Time now) noexcept {
 }
 
 // Headers in front of a queued packet, one reference to the port, one stays in the queue. While the port still holds an earlier transmission, a copy goes.
-void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
+[[gnu::flatten]] void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
     PacketMeta& meta = packet.meta();
     Packet* out = &packet;
     const std::uint32_t old_headers = meta.payload_offset - packet.headroom();
@@ -232,7 +236,7 @@ void Tcp::note_transmission(Connection& c, Packet& packet, std::uint32_t size, T
 }
 
 // What stands behind the timestamps: a D-SACK and as many blocks as there is room for. Returns the option's bytes: 0 beside a full segment.
-unsigned Tcp::prepend_sack(Connection& c, Packet& packet, unsigned other_option_bytes) noexcept {
+[[gnu::cold]] unsigned Tcp::prepend_sack(Connection& c, Packet& packet, unsigned other_option_bytes) noexcept {
     wire::TcpOptions sack;
     collect_sack_blocks(c, sack);
     const unsigned taken = 40 + other_option_bytes + packet.size();

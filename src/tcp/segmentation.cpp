@@ -1,6 +1,8 @@
-// TSO: consecutive full segments go as one frame to a port that cuts them apart. The send queue keeps a packet a segment, so that SACK, RACK and the delivery rate know
+// Many segments at once.
+// Sent (TSO): consecutive full segments go as one frame to a port that cuts them apart. The send queue keeps a packet a segment, so that SACK, RACK and the delivery rate know
 // each of them; the frame is a packet for the headers and views of the segments behind it. Where the port cannot do it each segment has its headers in front of its own
 // bytes, which is all that segmentation in software (GSO) could come to, without its copies.
+// Received (coalescing): a burst's segments of one flow are taken one by one and answered once.
 #include "pmd/port_inline.hpp"
 #include "tcp/tcp.hpp"
 
@@ -76,6 +78,26 @@ void Tcp::send_large(Connection& c, LargeFrame& large, Time now) noexcept {
     write_header(c, *large.packet, Seq(large.seq), large.ends_write ? flag::ack | flag::psh : flag::ack, now);
     context_.ipv4.output(large.packet, c.path, wire::protocol_tcp, now, large.ecn);
     large.packet = nullptr;
+}
+
+// What one segment calls for, unless the next is at hand. Whatever tells of a loss is told of each segment (RFC 5681, 4.2).
+void Tcp::output_after_segment(Connection& c, Time now) noexcept {
+    if (held_ != nullptr && held_ != &c) [[unlikely]] {
+        release_held(now);
+    }
+    if (more_follows_ && c.recovery == Recovery::open && c.ooo_queue.is_empty() && !c.has_dsack) {
+        held_ = &c;
+        context_.counters.count(Event::tcp_coalesced);
+        return;
+    }
+    held_ = nullptr;
+    output(c, now);
+}
+
+void Tcp::release_held(Time now) noexcept {
+    Connection& c = *held_;
+    held_ = nullptr;
+    output(c, now);
 }
 
 }  // namespace shunt::tcp

@@ -183,9 +183,6 @@ private:
     std::optional<DropReason> parse(Packet& packet, const Ipv4Verdict& ip, Segment& seg) const noexcept;
     bool try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     void segment_arrives(Connection& c, Segment& seg, Packet* packet, Time now) noexcept;
-    void output_after_segment(Connection& c, Time now) noexcept;
-    void shed_data(Segment& seg, Packet& packet) noexcept;
-    void release_held(Time now) noexcept;
     void answer_syn(Connection& c, const Segment& seg, Time now) noexcept;
     void in_syn_sent(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     bool is_answer_to_syn(const Connection& c, const Segment& seg, Time now) const noexcept;
@@ -331,6 +328,7 @@ private:
     Room room(const Connection& c) const noexcept;
     bool must_wait(const Connection& c) const noexcept { return is_exhausted_ && c.buffered() != 0; }  // it hears of its ACKs, at least
     std::uint32_t notsent_limit(const Connection& c) const noexcept;
+    void shed_data(Segment& seg, Packet& packet) noexcept;
     std::uint32_t sndbuf_now(const Connection& c) const noexcept;
     void expand_send_buffer(Connection& c) noexcept;
     void tell_of_room(Connection& c, Time now) noexcept;
@@ -377,6 +375,8 @@ private:
     static bool may_share_frame(const Connection& c, const Packet& packet) noexcept;
     bool try_join(Connection& c, LargeFrame& large, Packet& packet, Time now) noexcept;
     void send_large(Connection& c, LargeFrame& large, Time now) noexcept;
+    void output_after_segment(Connection& c, Time now) noexcept;
+    void release_held(Time now) noexcept;
 
     // output.cpp
     // Whether what is sent goes to the port before the books are brought up to date (a program waits), or with the rest of the poll's.
@@ -394,7 +394,12 @@ private:
     void note_sent(Connection& c, Packet& packet, Time now) noexcept;
     void send_new(Connection& c, Time now, Flush flush) noexcept;
     bool cut_to_send_window(Connection& c, Packet& packet) noexcept;
-    static void note_limit(Connection& c, bool hit_window, bool has_sent, Time now) noexcept;
+    // How far a round of sending came.
+    struct Round {
+        bool has_sent = false, hit_cwnd = false, hit_window = false;
+    };
+    void note_round(Connection& c, Round round, Time now) noexcept;
+    static void note_limit(Connection& c, Round round, Time now) noexcept;
     void transmit(Connection& c, Packet& packet, Time now) noexcept;
     void note_transmission(Connection& c, Packet& packet, std::uint32_t size, Time now) noexcept;
     void send_control(Connection& c, Seq seq, std::uint8_t flags, Time now) noexcept;
