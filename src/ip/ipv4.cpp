@@ -55,7 +55,6 @@ Result<void> Ipv4::add_address(const Ipv4Address& address) noexcept {
         return fail(ENOSPC);
     }
     addresses_[address_count_++] = address;
-    good_source_ = 0;
     Link& link = *links_[address.link];
     if (link.address == 0) {
         link.address = address.address;
@@ -173,11 +172,8 @@ Ipv4Verdict Ipv4::input(Packet*& packet, Time now) noexcept {
         }
         verdict.to_group = true;
     }
-    if (verdict.source != good_source_ || verdict.source == 0) {
-        if (verdict.source == 0 || is_broadcast(verdict.source) || wire::is_multicast(verdict.source)) {
-            return dropped(DropReason::ip_bad_source);
-        }
-        good_source_ = verdict.source;
+    if (verdict.source == 0 || is_broadcast(verdict.source) || wire::is_multicast(verdict.source)) {
+        return dropped(DropReason::ip_bad_source);
     }
     if (packet->size() > total) {
         packet->trim_back(packet->size() - total);

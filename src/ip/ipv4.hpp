@@ -139,7 +139,6 @@ private:
     unsigned link_count_ = 0;
     std::array<Ipv4Address, addresses_max> addresses_{};
     unsigned address_count_ = 0;
-    std::uint32_t good_source_ = 0;  // of the last packet: conversations need not be asked again
     std::array<LearnedMtu, learned_max> learned_{};
     unsigned learned_count_ = 0;
     std::uint32_t gateway_ = 0;

@@ -178,11 +178,8 @@ void Stack::input_arp(Link& link, Packet* packet, Time now) noexcept {
 
 void Stack::input_ip(Packet* packet, Arrival arrival, Time now) noexcept {
     Ipv4Verdict ip = ipv4_.input(packet, now);
-    if (ip.source != foreign_source_ && ip.kind != Ipv4Verdict::Kind::consumed && ip.kind != Ipv4Verdict::Kind::drop && arrival != Arrival::looped) {
-        if (ipv4_.owns(ip.source) || wire::is_loopback(ip.source)) {
-            return drop(packet, DropReason::ip_bad_source);
-        }
-        foreign_source_ = ip.source;
+    if (ip.kind != Ipv4Verdict::Kind::consumed && ip.kind != Ipv4Verdict::Kind::drop && arrival != Arrival::looped && (ipv4_.owns(ip.source) || wire::is_loopback(ip.source))) {
+        return drop(packet, DropReason::ip_bad_source);
     }
     ip.to_group = ip.to_group || arrival == Arrival::to_group;  // whatever its IP destination, others may have it, too (RFC 1122, 3.3.6)
     switch (ip.kind) {

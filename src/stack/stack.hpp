@@ -117,7 +117,6 @@ private:
     Time last_poll_{};
     Time house_at_{};
     std::array<bool, Ipv4::links_max> link_was_up_{};
-    std::uint32_t foreign_source_ = 0;  // of the last packet: not ours
 };
 
 }  // namespace shunt
