@@ -94,20 +94,25 @@ bool Ipv4::reaches(std::uint32_t destination) const noexcept {
     return owns(destination) || (destination != 0 && address_for(destination) != nullptr);
 }
 
-std::uint16_t Ipv4::mtu_to(std::uint32_t destination, std::uint16_t of_link) const noexcept {
-    const auto known = std::find_if(learned_.begin(), learned_.begin() + learned_count_, [destination](const LearnedMtu& each) { return each.destination == destination; });
-    return known != learned_.begin() + learned_count_ ? std::min(known->mtu, of_link) : of_link;
+// Null: no router has told.
+Ipv4::LearnedMtu* Ipv4::find_learned(std::uint32_t destination) noexcept {
+    const auto end = learned_.begin() + learned_count_;
+    const auto found = std::find_if(learned_.begin(), end, [destination](const LearnedMtu& each) { return each.destination == destination; });
+    return found != end ? &*found : nullptr;
+}
+
+std::uint16_t Ipv4::mtu_to(std::uint32_t destination, std::uint16_t of_link) noexcept {
+    const LearnedMtu* known = find_learned(destination);
+    return known != nullptr ? std::min(known->mtu, of_link) : of_link;
 }
 
 void Ipv4::learn_mtu(std::uint32_t destination, std::uint16_t mtu, Time now) noexcept {
     constexpr Duration lasts = std::chrono::minutes(10);  // Linux: net.ipv4.route.mtu_expires
-    auto place = std::find_if(learned_.begin(), learned_.begin() + learned_count_, [destination](const LearnedMtu& each) { return each.destination == destination; });
-    if (place == learned_.begin() + learned_count_) {
-        if (learned_count_ < learned_max) {
-            ++learned_count_;
-        } else {
-            place = std::min_element(learned_.begin(), learned_.end(), [](const LearnedMtu& a, const LearnedMtu& b) { return a.until < b.until; });
-        }
+    LearnedMtu* place = find_learned(destination);
+    if (place == nullptr && learned_count_ < learned_max) {
+        place = &learned_[learned_count_++];
+    } else if (place == nullptr) {
+        place = &*std::min_element(learned_.begin(), learned_.end(), [](const LearnedMtu& a, const LearnedMtu& b) { return a.until < b.until; });
     }
     *place = {destination, mtu, now + lasts};
 }

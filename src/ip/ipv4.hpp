@@ -126,7 +126,8 @@ private:
     };
     static constexpr unsigned learned_max = 64;
 
-    std::uint16_t mtu_to(std::uint32_t destination, std::uint16_t of_link) const noexcept;
+    LearnedMtu* find_learned(std::uint32_t destination) noexcept;
+    std::uint16_t mtu_to(std::uint32_t destination, std::uint16_t of_link) noexcept;
     void write_header(Packet* packet, const Path& path, std::uint8_t protocol, std::uint16_t identification, std::uint16_t fragment, std::uint8_t ecn) noexcept;
     Packet* reassemble(Packet* packet, Time now) noexcept;
     void count_failed_fragments() noexcept;

@@ -178,6 +178,19 @@ TEST_F(TcpClose, an_old_syn_does_not) {
     EXPECT_FALSE(peer.expect().has(flag::syn));
 }
 
+// A connection to `server` that the host opens and closes first. Returns its port.
+std::uint16_t close_into_time_wait(Host& other, Peer& server) {
+    tcp::Connection* first = server.accept_from();
+    const std::uint16_t port = first->local_port;
+    other.tcp().release(*first, false, other.now);
+    other.flush();
+    server.expect();
+    server.send(flag::fin | flag::ack);
+    server.expect();
+    EXPECT_EQ(other.tcp().time_wait_count(), 1U);
+    return port;
+}
+
 TEST_F(TcpClose, a_port_in_time_wait_is_used_again_for_the_same_peer_after_a_second) {
     HostSetup setup;
     setup.index = 1;
@@ -185,13 +198,7 @@ TEST_F(TcpClose, a_port_in_time_wait_is_used_again_for_the_same_peer_after_a_sec
     setup.tunables.tcp_tw_reuse = 1;
     Host other(setup);
     Peer server(other, 80);
-    tcp::Connection* first = server.accept_from();
-    other.tcp().release(*first, false, other.now);
-    other.flush();
-    server.expect();
-    server.send(flag::fin | flag::ack);
-    server.expect();
-    EXPECT_EQ(other.tcp().time_wait_count(), 1U);
+    close_into_time_wait(other, server);
     EXPECT_EQ(code_of(other.tcp().connect(0, 0, server.address, 80, {}, other.now).error()), EADDRNOTAVAIL);
     other.advance(2s);
     const auto again = other.tcp().connect(0, 0, server.address, 80, {}, other.now);
@@ -205,14 +212,7 @@ TEST_F(TcpClose, a_port_in_time_wait_that_a_program_asks_for_is_used_again_at_on
         setup.tunables.tcp_timestamps = has_timestamps ? 1 : 0;
         Host other(setup);
         Peer server(other, 80);
-        tcp::Connection* first = server.accept_from();
-        const std::uint16_t port = first->local_port;
-        other.tcp().release(*first, false, other.now);
-        other.flush();
-        server.expect();
-        server.send(flag::fin | flag::ack);
-        server.expect();
-        ASSERT_EQ(other.tcp().time_wait_count(), 1U);
+        const std::uint16_t port = close_into_time_wait(other, server);
         const Seq used_before(server.rcv_nxt);
         const auto again = other.tcp().connect(0, port, server.address, 80, {}, other.now);
         if (has_timestamps) {
