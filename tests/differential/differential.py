@@ -1,0 +1,232 @@
+"""Random sequences of socket calls, on Linux and on Shunt, compared step by step.
+
+usage: differential.py run [--first SEED] [--seeds N] [--steps N] [--seconds S] [--keep-going]
+       differential.py show SEED [--steps N]      both logs of one seed
+       differential.py play FILE                  both logs of a plan
+       differential.py kept                       every plan in kept/, which must show no difference
+--kernel    Linux against Linux, which must show no difference: what does not stand still is not Shunt's
+--shunt     what the launcher is told, in place of "--link loop"
+"""
+import argparse
+import contextlib
+import os
+import pathlib
+import select
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+BUILD = pathlib.Path(os.environ.get("SHUNT_TEST_BUILD_DIR", HERE.parent.parent / "build/release"))
+PROGRAM, LAUNCHER = BUILD / "test/differential", BUILD / "bin/shunt"
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("SHUNT_", "LD_PRELOAD"))}
+STEPS = 60
+SLOW_PACES_US = (1500, 10000)  # a difference that is gone when steps are given time was not one
+SILENT_SECONDS_MAX = 20
+
+
+class System:
+    """The program on one of the two systems. Started at need, and again when it has died or hangs."""
+
+    def __init__(self, name, prefix, addresses):
+        self.name, self.command = name, [*map(str, prefix), str(PROGRAM), *addresses]
+        self.process, self.buffer = None, b""
+
+    def ask(self, command):
+        """Sends a command; its log comes by `answer`."""
+        if self.process is None or self.process.poll() is not None:
+            self.end()
+            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=CLEAN, start_new_session=True)
+            self.buffer = b""
+        try:
+            self.process.stdin.write(command.encode())
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # answer() tells how it ended
+
+    def answer(self):
+        """The lines of a log. One that ends in the middle has a last line that says so."""
+        while not self.buffer.endswith(b"end\n"):
+            ready, _, _ = select.select([self.process.stdout], [], [], SILENT_SECONDS_MAX)
+            piece = os.read(self.process.stdout.fileno(), 1 << 16) if ready else b""
+            if not piece:
+                lines = self.buffer.decode(errors="replace").splitlines()
+                lines.append(f"!! ended with status {self.process.wait()}" if ready else "!! hangs")
+                self.end()
+                return lines
+            self.buffer += piece
+        lines, self.buffer = self.buffer[:-4].decode(errors="replace").splitlines(), b""
+        return lines
+
+    def end(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            for stream in (self.process.stdin, self.process.stdout):
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+            self.process = None
+
+
+class Pair:
+    def __init__(self, options):
+        shunt = options.shunt.split()
+        addresses = ["127.0.0.1", "127.0.0.2"] if "loop" in shunt else ["10.9.0.1", "10.9.0.2"]
+        self.linux = System("linux", [], ["127.0.0.1", "127.0.0.2"])
+        self.shunt = System("linux again", [], ["127.0.0.1", "127.0.0.2"]) if options.kernel else System("shunt", [LAUNCHER, *shunt, "--"], addresses)
+
+    def logs(self, command):
+        self.linux.ask(command)
+        self.shunt.ask(command)
+        return self.linux.answer(), self.shunt.answer()
+
+    def differs(self, plan, pace_us):
+        """The first step that differs, or None."""
+        logs = self.logs(f"pace {pace_us}\nplan\n" + "\n".join(plan) + "\n.\n")
+        self.linux.ask("pace 0\n")
+        self.shunt.ask("pace 0\n")
+        return first_difference(*logs)
+
+    def differs_slowly(self, plan):
+        """As differs, where it stays at every pace and in a fresh program."""
+        for pace_us in SLOW_PACES_US:
+            self.end()
+            difference = self.differs(plan, pace_us)
+            if difference is None:
+                return None
+        return difference
+
+    def end(self):
+        self.linux.end()
+        self.shunt.end()
+
+
+def first_difference(one, other):
+    for index in range(max(len(one), len(other))):
+        left, right = (lines[index] if index < len(lines) else "(nothing)" for lines in (one, other))
+        if left != right:
+            return index, left, right
+    return None
+
+
+def plan_of(seed, steps):
+    return subprocess.run([PROGRAM, "--print", str(seed), str(steps)], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def kind_of(difference, plan):
+    """What two differences have in common when they are likely the same: the call, and what both systems said without the numbers."""
+    index, left, right = difference
+    call = plan[index].split()[0] if index < len(plan) else "?"
+    return call, without_step(left).split("=", 1)[-1].split("|")[0], without_step(right).split("=", 1)[-1].split("|")[0]
+
+
+def without_step(line):
+    return line.split(" ", 1)[-1]
+
+
+def minimised(pair, plan, difference):
+    """Leaves out steps as long as the last one still differs; halves first, then one by one."""
+    plan = plan[:difference[0] + 1]
+    size = len(plan) // 2
+    while size >= 1:
+        at = len(plan) - 1 - size
+        while at >= 0:
+            shorter = plan[:at] + plan[at + size:]
+            found = pair.differs(shorter, SLOW_PACES_US[0])
+            if found is not None:
+                plan = shorter[:found[0] + 1]
+            at = min(at - size, len(plan) - 1 - size)
+        size //= 2
+    return plan
+
+
+def report(pair, seed, plan, difference, name):
+    plan = minimised(pair, plan, difference)
+    left, right = pair.logs("pace 1500\nplan\n" + "\n".join(plan) + "\n.\n")
+    print(f"--- seed {seed}: differential.py show {seed}; as few steps, also in {name}")
+    for index, line in enumerate(left):
+        other = right[index] if index < len(right) else "(nothing)"
+        print(f"  {line}" if line == other else f"  linux  {line}\n  {pair.shunt.name:<6} {other}")
+    name.parent.mkdir(parents=True, exist_ok=True)
+    name.write_text("\n".join(plan) + "\n")
+    sys.stdout.flush()
+
+
+def run(options):
+    pair, end = Pair(options), time.monotonic() + options.seconds
+    steps, unsteady, found, kinds = 0, 0, 0, {}
+    for seed in range(options.first, options.first + options.seeds):
+        if time.monotonic() > end:
+            break
+        logs = pair.logs(f"seed {seed} {options.steps}\n")
+        steps += len(logs[0])
+        difference = first_difference(*logs)
+        if difference is None:
+            continue
+        plan = plan_of(seed, options.steps)
+        slow = pair.differs_slowly(plan)
+        if slow is None:
+            unsteady += 1
+            if options.verbose:
+                print(f"unsteady: seed {seed}\n  linux  {difference[1]}\n  {pair.shunt.name:<6} {difference[2]}", flush=True)
+            continue
+        found += 1
+        kind = kind_of(slow, plan)
+        kinds[kind] = kinds.get(kind, 0) + 1
+        if kinds[kind] == 1:
+            report(pair, seed, plan, slow, pathlib.Path(options.output) / f"{seed}.plan")
+        if not options.keep_going:
+            break
+    pair.end()
+    print(f"{steps} steps in {seed - options.first + 1} plans from seed {options.first}: {found} with a difference, {unsteady} that differed only when hurried")
+    return found != 0
+
+
+def show(options, plan):
+    pair = Pair(options)
+    left, right = pair.logs("pace 1500\nplan\n" + "\n".join(plan) + "\n.\n")
+    for index in range(max(len(left), len(right))):
+        one, other = (lines[index] if index < len(lines) else "(nothing)" for lines in (left, right))
+        print(f"  {one}" if one == other else f"! linux  {one}\n! {pair.shunt.name:<6} {other}")
+    pair.end()
+    return first_difference(left, right) is not None
+
+
+def kept(options):
+    pair, failed = Pair(options), []
+    plans = sorted((HERE / "kept").glob("*.plan"))
+    for file in plans:
+        plan = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+        if pair.differs(plan, 0) is not None and pair.differs_slowly(plan) is not None:
+            failed.append(file.name)
+    pair.end()
+    print(f"{len(plans)} kept plans" + (f"; these differ: {' '.join(failed)}" if failed else ", all the same"))
+    return bool(failed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "show", "play", "kept"))
+    parser.add_argument("which", nargs="?")
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=10**9)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--keep-going", action="store_true")
+    parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--kernel", action="store_true")
+    parser.add_argument("--shunt", default="--link loop")
+    parser.add_argument("--output", default=str(BUILD / "differential"))
+    options = parser.parse_args()
+    if not LAUNCHER.exists() and not options.kernel:
+        print("SKIP: bin/shunt is not built")
+        sys.exit(77)
+    if options.what == "run":
+        sys.exit(run(options))
+    if options.what == "kept":
+        sys.exit(kept(options))
+    plan = plan_of(int(options.which), options.steps) if options.what == "show" else pathlib.Path(options.which).read_text().splitlines()
+    sys.exit(show(options, plan))
+
+
+main()

@@ -1,0 +1,195 @@
+#include "differential/player.hpp"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+namespace differential {
+namespace {
+
+constexpr int interrupting = SIGUSR2, restarting = SIGUSR1;
+constexpr long blocked_after_ns = 10'000'000;  // a call of the main thread is interrupted then
+std::atomic<int> broken_pipes{0};
+
+void install(int signal, int flags, void (*handler)(int)) {
+    struct sigaction action {};
+    action.sa_handler = handler;
+    action.sa_flags = flags;
+    sigaction(signal, &action, nullptr);
+}
+
+std::string result_text(const World& world, const Outcome& outcome) {
+    const bool is_many = world.has_filled && outcome.result > 1000;
+    return " = " + (outcome.error != 0 ? "-" + error_name(outcome.error) : is_many ? "many" : std::to_string(outcome.result)) + (outcome.data.empty() ? "" : " ") + outcome.data;
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------- workers
+
+Worker::Worker() : thread_([this] { loop(); }) {}
+
+Worker::~Worker() {
+    {
+        const std::scoped_lock lock(mutex_);
+        is_over_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+}
+
+void Worker::start(std::function<void()> call) {
+    {
+        const std::scoped_lock lock(mutex_);
+        call_ = std::move(call);
+    }
+    changed_.notify_all();
+}
+
+bool Worker::is_idle() const {
+    const std::scoped_lock lock(mutex_);
+    return !call_;
+}
+
+void Worker::signal(int number) { pthread_kill(thread_.native_handle(), number); }
+
+void Worker::loop() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        changed_.wait(lock, [this] { return is_over_ || call_; });
+        if (is_over_) {
+            return;
+        }
+        lock.unlock();
+        call_();
+        lock.lock();
+        call_ = nullptr;
+    }
+}
+
+// ---------------------------------------------------------------- playing
+
+Player::Player(Hosts hosts) : hosts_(hosts) {
+    install(SIGPIPE, SA_RESTART, [](int) { ++broken_pipes; });
+    install(restarting, SA_RESTART, [](int) {});
+    install(interrupting, 0, [](int) {});
+    install(SIGALRM, 0, [](int) {});
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo = SIGALRM;
+    event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
+    timer_create(CLOCK_MONOTONIC, &event, &watch_);
+}
+
+void Player::watch(bool on) {
+    const timespec after{0, on ? blocked_after_ns : 0};
+    const itimerspec times{after, after};
+    timer_settime(watch_, 0, &times, nullptr);
+}
+
+void Player::play(const Plan& plan, const std::function<void(std::string_view)>& line) {
+    world_ = World{};
+    world_.hosts = hosts_;
+    for (const Step& step : plan) {
+        std::string text = std::to_string(world_.step) + " " + text_of(step) + (step.worker >= 0 ? start(step) : run_here(step));
+        text += collect();
+        if (const std::string news = world_.settle(pace_us_); !news.empty()) {
+            text += " |" + news;
+        }
+        if (const int count = broken_pipes.exchange(0); count != 0) {
+            text += " SIGPIPE*" + std::to_string(count);
+        }
+        line(text + "\n");
+        ++world_.step;
+    }
+    end_workers();
+    world_.close_all();
+}
+
+std::string Player::run_here(const Step& step) {
+    const auto numbers = step.numbers();
+    if (step.operation->run == nullptr) {
+        Job& job = jobs_[static_cast<std::size_t>(numbers[0])];
+        if (job.is_running && step.operation == find_operation("signal")) {
+            job.worker->signal(numbers[1] != 0 ? interrupting : restarting);
+            wait_for(job, 1);
+        }
+        return step.operation == find_operation("join") ? run_join(job) : "";
+    }
+    Outcome outcome;
+    outcome.letter = world_.letter();
+    if (step.operation->may_block) {
+        watch(true);
+    }
+    step.operation->run(world_, numbers.data(), outcome);
+    if (step.operation->may_block) {
+        watch(false);
+    }
+    for (const auto& made : outcome.made) {
+        world_.put(made);
+    }
+    return result_text(world_, outcome);
+}
+
+std::string Player::start(const Step& step) {
+    Job& job = jobs_[static_cast<std::size_t>(step.worker)];
+    if (job.is_running || step.operation->run == nullptr || !step.operation->may_block) {
+        return " (not started)";
+    }
+    if (!job.worker) {
+        job.worker = std::make_unique<Worker>();
+    }
+    job.step = step;
+    job.outcome = {};
+    job.outcome.letter = world_.letter();
+    job.is_running = true;
+    job.worker->start([this, &job] { job.step.operation->run(world_, job.step.numbers().data(), job.outcome); });
+    wait_for(job, 1);
+    return "";
+}
+
+std::string Player::run_join(Job& job) {
+    const bool is_done = !job.is_running || wait_for(job, 20);
+    return is_done ? "" : " (still blocked)";
+}
+
+bool Player::wait_for(const Job& job, int ms_max) const {
+    ms_max = std::max(ms_max, 3 * pace_us_ / 1000);
+    for (int i = 0; i < ms_max * 10 && !job.worker->is_idle(); ++i) {
+        usleep(100);
+    }
+    return job.worker->is_idle();
+}
+
+std::string Player::collect() {
+    std::string text;
+    for (Job& job : jobs_) {
+        if (job.is_running && wait_for(job, 1)) {
+            job.is_running = false;
+            text += " | " + text_of(job.step) + result_text(world_, job.outcome);
+            for (const auto& made : job.outcome.made) {
+                world_.put(made);
+            }
+        }
+    }
+    return text;
+}
+
+void Player::end_workers() {
+    for (Job& job : jobs_) {
+        while (job.is_running && !job.worker->is_idle()) {
+            job.worker->signal(interrupting);
+            usleep(200);
+        }
+        if (std::exchange(job.is_running, false)) {
+            for (const auto& made : job.outcome.made) {
+                world_.put(made);
+            }
+        }
+    }
+}
+
+}  // namespace differential
