@@ -40,6 +40,10 @@ bool is_device_arguments(std::string_view text) {
     return !text.empty() && text.size() < 512 && text.front() != '-' && text.front() != ',';
 }
 
+bool is_nothing(std::string_view text) {
+    return text.empty();
+}
+
 struct Row {
     std::string_view name;
     Kind kind;
@@ -53,6 +57,7 @@ constexpr std::array rows{
     Row{"xdp", Kind::xdp, is_interface_name, "give an interface name that ip link shows, such as xdp:eth0"},
     Row{"packet", Kind::packet, is_interface_name, "give an interface name that ip link shows, such as packet:eth0"},
     Row{"dpdk", Kind::dpdk, is_device_arguments, "give DPDK's device arguments, such as dpdk:net_ring0"},
+    Row{"loop", Kind::loop, is_nothing, "give loop alone, without a colon: it has no port"},
 };
 
 }  // namespace
@@ -62,13 +67,10 @@ Outcome<LinkSpec> parse_link_spec(std::string_view text) {
     const std::string_view name = text.substr(0, colon);
     const std::string_view value = colon == std::string_view::npos ? std::string_view{} : text.substr(colon + 1);
     const auto row = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.name == name; });
-    if (text == "loop") {
-        return explain(ENOTSUP, "is not there yet; give memif:NAME, a wire between two programs on this host");
-    }
     if (row == rows.end()) {
-        return explain(EINVAL, "is no kind of link; give one of pci:ADDRESS memif:NAME tap:IFNAME xdp:IFNAME packet:IFNAME dpdk:DEVARGS");
+        return explain(EINVAL, "is no kind of link; give one of pci:ADDRESS memif:NAME tap:IFNAME xdp:IFNAME packet:IFNAME dpdk:DEVARGS loop");
     }
-    if (!row->accepts(value)) {
+    if (!row->accepts(value) || (row->kind == Kind::loop && colon != std::string_view::npos)) {
         return explain(EINVAL, std::string(row->remedy));
     }
     LinkSpec spec{row->kind, std::string(value)};
@@ -83,7 +85,7 @@ Outcome<LinkSpec> parse_link_spec(std::string_view text) {
 
 std::string to_string(const LinkSpec& spec) {
     const auto row = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.kind == spec.kind; });
-    return std::string(row->name).append(":").append(spec.value);
+    return spec.kind == Kind::loop ? std::string(row->name) : std::string(row->name).append(":").append(spec.value);
 }
 
 }  // namespace shunt::pmd

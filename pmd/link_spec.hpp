@@ -10,13 +10,13 @@
 namespace shunt::pmd {
 
 struct LinkSpec {
-    enum class Kind { pci, memif, tap, xdp, packet, dpdk };
+    enum class Kind { pci, memif, tap, xdp, packet, dpdk, loop };
     Kind kind = Kind::memif;
-    std::string value;   // PCI address in full form, wire name, interface name, or DPDK device arguments
+    std::string value;   // PCI address in full form, wire name, interface name, or DPDK device arguments; of loop nothing
     bool operator==(const LinkSpec&) const = default;
 };
 
-// Reads one link. The error is EINVAL (ENOTSUP for "loop", which is not there yet) and the remedy; the caller says where it stood.
+// Reads one link. The error is EINVAL and the remedy; the caller says where it stood.
 Outcome<LinkSpec> parse_link_spec(std::string_view text);
 
 // The form that parse_link_spec reads.

@@ -169,6 +169,7 @@ Outcome<std::uint16_t> find_or_create(const LinkSpec& spec, const std::string& t
         case Kind::xdp:
         case Kind::packet: return find_or_create_on_interface(spec, text, index);
         case Kind::pci: return port_named(spec.value, text);
+        case Kind::loop: break;
         case Kind::dpdk: {
             const std::size_t comma = spec.value.find(',');
             const std::string name = spec.value.substr(0, comma);
@@ -256,6 +257,16 @@ Outcome<Port> open_port(const LinkSpec& spec, const PortOptions& options) {
             PortAccess::set_rx_event(*port, options.rx_interrupt ? memif::create_doorbell(port->id, port->pool) : -1);
         }
     }
+    return port;
+}
+
+Outcome<Port> open_packet_source(std::uint32_t packets) {
+    const auto pool = use_packet_pool(packets);
+    if (!pool) {
+        return std::unexpected(pool.error());
+    }
+    Port port;
+    port.pool = *pool;
     return port;
 }
 

@@ -114,6 +114,8 @@ struct PortOptions {
 // Creates the device if it is a virtual one, and starts it with one receive and one transmit queue. EAL must run (pmd/eal.hpp).
 // The error is one line with the remedy.
 Outcome<Port> open_port(const LinkSpec& spec, const PortOptions& options = {});
+// For a stack without a port (--link loop): packets and no device. Of its functions only allocate() and pool_*() may be called. EAL must run.
+Outcome<Port> open_packet_source(std::uint32_t packets);
 // Stops the port and gives back what it held; packets of its pool must be free by then (else the pool stays).
 void close_port(Port& port) noexcept;
 

@@ -29,6 +29,7 @@ enum class Profile { latency, balanced, throughput };
 struct Config {
     std::vector<std::string> links;  // link specs as given; pmd/link_spec.hpp reads them
     std::vector<Ipv4Prefix> addresses;
+    bool has_loop = false;           // one of the links is "loop": 127.0.0.0/8 is ours
     std::optional<std::uint32_t> gateway;  // host order
     Profile profile = Profile::balanced;
     std::string config_file;
@@ -39,6 +40,8 @@ struct Config {
     std::uint32_t memory_mib = 0;                    // packet memory; 0: as much as `packets` needs
     std::optional<std::array<std::uint8_t, 6>> mac;  // none: the port's own
     std::uint32_t connections = 0;                   // the arena's limit
+    std::size_t ports() const noexcept { return links.size() - (has_loop ? 1 : 0); }
+    bool has_port() const noexcept { return ports() != 0; }
     bool require = false;                            // falling back to the kernel is an error
     Tunables tunables;
     std::vector<std::string> warnings;  // lines for the user; nothing has been printed
@@ -65,7 +68,7 @@ Outcome<Config> load(const Inputs& inputs);
 // load() from this process's environment; what the shim and the library call. Call it early: programs overwrite theirs.
 Outcome<Config> from_environment();
 
-// Is there all that a stack needs? A link, an address, a gateway that can be reached.
+// Is there all that a stack needs? A link, an address where there is a port, a gateway that can be reached.
 Outcome<void> check_complete(const Config& config);
 
 // This process's environment, the only place that reads it: every "SHUNT_..." entry, and one variable by name.

@@ -125,14 +125,20 @@ Outcome<void> check_complete(const Config& config) {
     if (config.links.empty()) {
         return explain(EINVAL, "--link is missing: no port to work on; give one, such as --link memif:wire");
     }
-    if (config.addresses.empty()) {
+    if (config.addresses.empty() && config.has_port()) {
         return explain(EINVAL, "--ip is missing: the port needs an address; give one, such as --ip 10.0.0.1/24");
     }
-    if (config.mac && config.links.size() > 1) {
-        return explain(EINVAL, fmt::format("--mac is for one port, and there are {} links; leave it out", config.links.size()));
+    if (config.mac && config.ports() != 1) {
+        return explain(EINVAL, fmt::format("--mac is for one port, and there are {}; leave it out", config.ports()));
+    }
+    if (!config.faults.empty() && !config.has_port()) {
+        return explain(EINVAL, "--fault spoils a port's wire, and --link loop has none; leave it out, or give --link memif:wire");
     }
     if (!config.gateway) {
         return {};
+    }
+    if (!config.has_port()) {
+        return explain(EINVAL, "--gateway needs a port that leads there, and --link loop has none; leave it out");
     }
     const std::uint32_t gateway = *config.gateway;
     for (const Ipv4Prefix& prefix : config.addresses) {

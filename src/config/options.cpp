@@ -98,8 +98,15 @@ bool is_unicast(std::uint32_t address) noexcept {
 namespace setters {
 
 Outcome<void> link(Config& config, const Option&, std::string_view value) {
-    if (auto spec = pmd::parse_link_spec(value); !spec) {
+    const auto spec = pmd::parse_link_spec(value);
+    if (!spec) {
         return std::unexpected(spec.error());
+    }
+    if (spec->kind == pmd::LinkSpec::Kind::loop) {
+        if (config.has_loop) {
+            return explain(EINVAL, "is given twice; leave one out");
+        }
+        config.has_loop = true;
     }
     config.links.emplace_back(value);
     return {};

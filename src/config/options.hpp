@@ -55,7 +55,8 @@ Outcome<void> fault(Config&, const Option&, std::string_view);
 inline constexpr Option options[] = {
     {.name = "link", .placeholder = "SPEC", .separator = ' ',
      .sentence = "the port: pci:ADDRESS, memif:NAME (a shared-memory wire between two programs on this host; the first to come "
-                 "is the server), tap:IFNAME, xdp:IFNAME, packet:IFNAME, or dpdk:DEVARGS",
+                 "is the server), tap:IFNAME, xdp:IFNAME, packet:IFNAME, dpdk:DEVARGS, "
+                 "or loop (no port: the program talks to itself on 127.0.0.0/8)",
      .example = "memif:wire", .set = setters::link},
     {.name = "ip", .placeholder = "ADDR/LEN", .separator = ',',
      .sentence = "an address of ours, with the length of its network's prefix", .example = "10.0.0.1/24", .set = setters::ip},

@@ -8,8 +8,6 @@
 namespace shunt {
 namespace {
 
-constexpr std::uint16_t loop_mtu = 1500;
-
 Ipv4Verdict dropped(DropReason reason) noexcept {
     Ipv4Verdict verdict;
     verdict.reason = reason;
@@ -42,8 +40,8 @@ bool has_source_route(const wire::Ipv4Header& header) noexcept {
 
 }  // namespace
 
-Ipv4::Ipv4(std::span<Link* const> links, Counters& counters, pmd::Fragments* fragments, std::uint8_t ttl) noexcept
-    : link_count_(static_cast<unsigned>(std::min<std::size_t>(links.size(), links_max))), ttl_(ttl), counters_(&counters), fragments_(fragments) {
+Ipv4::Ipv4(std::span<Link* const> links, const pmd::Port& packet_source, Counters& counters, pmd::Fragments* fragments, std::uint8_t ttl) noexcept
+    : packet_source_(packet_source), link_count_(static_cast<unsigned>(std::min<std::size_t>(links.size(), links_max))), ttl_(ttl), counters_(&counters), fragments_(fragments) {
     std::copy_n(links.begin(), link_count_, links_.begin());
 }
 
@@ -51,10 +49,13 @@ Result<void> Ipv4::add_address(const Ipv4Address& address) noexcept {
     if (owns(address.address)) {
         return fail(EEXIST);
     }
-    if (address_count_ == addresses_max || address.link >= link_count_) {
+    if (address_count_ == addresses_max || (address.link >= link_count_ && address.link != Ipv4Address::no_link)) {
         return fail(ENOSPC);
     }
     addresses_[address_count_++] = address;
+    if (address.link == Ipv4Address::no_link) {
+        return {};
+    }
     Link& link = *links_[address.link];
     if (link.address == 0) {
         link.address = address.address;
@@ -64,14 +65,14 @@ Result<void> Ipv4::add_address(const Ipv4Address& address) noexcept {
 }
 
 bool Ipv4::is_broadcast(std::uint32_t address) const noexcept {
-    return address == wire::limited_broadcast ||
+    return address == wire::limited_broadcast || (owns_loopback_ && address == wire::loopback_broadcast) ||
            std::any_of(addresses_.begin(), addresses_.begin() + address_count_, [&](const Ipv4Address& ours) { return ours.broadcast() != 0 && ours.broadcast() == address; });
 }
 
 const Ipv4Address* Ipv4::on_link(std::uint32_t destination) const noexcept {
     const Ipv4Address* best = nullptr;
     for (const Ipv4Address& ours : addresses()) {
-        if (ours.contains(destination) && (best == nullptr || ours.length > best->length)) {
+        if (ours.link != Ipv4Address::no_link && ours.contains(destination) && (best == nullptr || ours.length > best->length)) {
             best = &ours;
         }
     }
@@ -84,14 +85,14 @@ const Ipv4Address* Ipv4::address_for(std::uint32_t destination) const noexcept {
         return direct;
     }
     const bool is_group = destination == wire::limited_broadcast;
-    if (is_group && address_count_ != 0) {
+    if (is_group && address_count_ != 0 && link_count_ != 0) {
         return &addresses_[0];
     }
     return gateway_ != 0 && !wire::is_loopback(destination) && !wire::is_multicast(destination) ? on_link(gateway_) : nullptr;
 }
 
 bool Ipv4::reaches(std::uint32_t destination) const noexcept {
-    return owns(destination) || (destination != 0 && address_for(destination) != nullptr);
+    return owns(destination) || (owns_loopback_ && destination == wire::loopback_broadcast) || (destination != 0 && address_for(destination) != nullptr);
 }
 
 // Null: no router has told.
@@ -129,8 +130,10 @@ Result<Path> Ipv4::route(std::uint32_t destination, std::uint32_t source) noexce
     Path path;
     path.destination = destination;
     path.ttl = ttl_;
-    if (owns(destination)) {
-        path.source = source != 0 ? source : destination;
+    const bool is_loopback = owns_loopback_ && wire::is_loopback(destination);
+    if (is_loopback || owns(destination)) {
+        const std::uint32_t preferred = is_loopback ? wire::loopback : destination;  // as in Linux's local table
+        path.source = source != 0 ? source : preferred;
         path.mtu = loop_mtu;
         return path;
     }

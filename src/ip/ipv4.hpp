@@ -37,8 +37,9 @@ struct Path {
 struct Ipv4Address {
     std::uint32_t address = 0;
     std::uint8_t length = 0;  // prefix bits
-    std::uint8_t link = 0;    // index
+    std::uint8_t link = 0;    // index, or no_link: reached from this host alone
 
+    static constexpr std::uint8_t no_link = 0xff;
     std::uint32_t mask() const noexcept { return length == 0 ? 0 : ~std::uint32_t{0} << (32 - length); }
     bool contains(std::uint32_t other) const noexcept { return ((address ^ other) & mask()) == 0; }
     std::uint32_t broadcast() const noexcept { return length >= 31 ? 0 : address | ~mask(); }
@@ -61,10 +62,13 @@ class Ipv4 {
 public:
     static constexpr unsigned links_max = 4, addresses_max = 32;
     static constexpr std::uint32_t loop_queue_max = 4096;
+    // To ourselves: what fits a packet buffer in one piece (pmd/packet_pool.cpp), as a looped packet is copied into one. Linux's 65,536 would need chains.
+    static constexpr std::uint16_t loop_mtu = 2048;
 
-    Ipv4(std::span<Link* const> links, Counters& counters, pmd::Fragments* fragments, std::uint8_t ttl) noexcept;
+    // `packet_source`: a port, or without any, what has packets only.
+    Ipv4(std::span<Link* const> links, const pmd::Port& packet_source, Counters& counters, pmd::Fragments* fragments, std::uint8_t ttl) noexcept;
 
-    // EEXIST when it is there already, ENOSPC beyond addresses_max.
+    // EEXIST when it is there already, ENOSPC beyond addresses_max or when there is no such link.
     Result<void> add_address(const Ipv4Address& address) noexcept;
     void set_gateway(std::uint32_t gateway) noexcept { gateway_ = gateway; }
     void own_loopback() noexcept { owns_loopback_ = true; }  // 127.0.0.0/8 is ours (--link loop)
@@ -76,7 +80,7 @@ public:
                 return true;
             }
         }
-        return owns_loopback_ && wire::is_loopback(address);
+        return owns_loopback_ && wire::is_loopback(address) && address != wire::loopback_broadcast;
     }
     bool is_broadcast(std::uint32_t address) const noexcept;
 
@@ -115,8 +119,11 @@ public:
             link->flush(now);
         }
     }
+    // Of a path that is not known yet.
+    std::uint16_t usual_mtu() const noexcept { return link_count_ != 0 ? links_[0]->port.mtu : loop_mtu; }
     std::span<Link* const> links() const noexcept { return {links_.data(), link_count_}; }
-    pmd::Port* packet_source() const noexcept { return &links_[0]->port; }
+    const pmd::Port* packet_source() const noexcept { return &packet_source_; }
+    pmd::Port* packet_source() noexcept { return &packet_source_; }
 
 private:
     struct LearnedMtu {
@@ -136,6 +143,7 @@ private:
     const Ipv4Address* on_link(std::uint32_t destination) const noexcept;
     const Ipv4Address* address_for(std::uint32_t destination) const noexcept;
 
+    pmd::Port packet_source_;
     std::array<Link*, links_max> links_{};
     unsigned link_count_ = 0;
     std::array<Ipv4Address, addresses_max> addresses_{};

@@ -74,6 +74,7 @@ void report_links() {
     rlimit limit{};
     getrlimit(RLIMIT_MEMLOCK, &limit);
     const bool is_admin = has_capability(CAP_NET_ADMIN);
+    verdict("loop", {});
     verdict("memif:", {});
     std::vector<std::string> missing;
     if (!can_open("/dev/net/tun")) {

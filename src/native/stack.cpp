@@ -129,11 +129,12 @@ std::size_t Stack::addresses(std::span<std::uint32_t> to) const noexcept {
 }
 
 bool Stack::is_link_up() const noexcept {
-    return layer_->stack->links()[0]->port.is_link_up();
+    const auto links = layer_->stack->links();
+    return links.empty() || links[0]->port.is_link_up();
 }
 
 std::size_t Stack::packets_free() const noexcept {
-    return layer_->stack->links()[0]->port.pool_available();
+    return layer_->stack->ipv4().packet_source()->pool_available();
 }
 
 Session::Session(Stack& stack) noexcept {

@@ -157,7 +157,7 @@ std::size_t UdpSocket::claim_max() const noexcept {
     }
     const Inside inside(*layer_);
     const auto& path = socket_->udp->path;
-    const std::uint32_t mtu = path ? path->mtu : inside.stack().links()[0]->port.mtu;
+    const std::uint32_t mtu = path ? path->mtu : inside.stack().ipv4().usual_mtu();
     return mtu - sizeof(wire::Ipv4Header) - sizeof(wire::UdpHeader);
 }
 

@@ -286,6 +286,14 @@ bool may_begin(const Socket& socket) noexcept {
     return socket.connection == nullptr || (socket.connection->state == tcp::State::closed && !socket.was_connecting);
 }
 
+// Where a connection to 0.0.0.0 leads: to the socket's own address, else to the host's own.
+std::uint32_t any_destination(Stack& stack, std::uint32_t bound_address) noexcept {
+    if (bound_address != 0) {
+        return bound_address;
+    }
+    return stack.ipv4().owns(wire::loopback) ? wire::loopback : stack.ipv4().addresses()[0].address;
+}
+
 // A connection that has not sent its SYN. One that has failed may be tried again.
 long prepare_connect(Guard& guard, Socket& socket, Address to) noexcept {
     Layer& layer = guard.layer();
@@ -293,7 +301,7 @@ long prepare_connect(Guard& guard, Socket& socket, Address to) noexcept {
     if (tcp::Connection* old = std::exchange(socket.connection, nullptr)) {
         tcp.release(*old, false, layer.now());
     }
-    const std::uint32_t destination = to.address != 0 ? to.address : layer.stack->ipv4().addresses()[0].address;
+    const std::uint32_t destination = to.address != 0 ? to.address : any_destination(*layer.stack, socket.bound_address);
     const auto c = tcp.prepare(socket.bound_address, socket.bound_port, destination, to.port, socket.options, layer.now());
     if (!c) {
         return -code_of(c.error());

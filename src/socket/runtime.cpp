@@ -85,6 +85,9 @@ Outcome<void> open_ports(const config::Config& config, const std::vector<pmd::Li
         return done;
     }
     for (const pmd::LinkSpec& spec : specs) {
+        if (spec.kind == pmd::LinkSpec::Kind::loop) {
+            continue;
+        }
         pmd::PortOptions options;
         options.packets = config.packets;
         options.mtu = static_cast<std::uint16_t>(config.mtu);
@@ -119,12 +122,19 @@ Outcome<Stack*> build(const config::Config& config) {
     }
     std::vector<Ipv4Address> addresses;
     for (const config::Ipv4Prefix& prefix : config.addresses) {
-        const auto link = static_cast<std::uint8_t>(std::min(addresses.size(), ports.size() - 1));  // the n-th address belongs to the n-th link
+        // The n-th address belongs to the n-th port; without a port it is reached from here alone.
+        const auto link = ports.empty() ? Ipv4Address::no_link : static_cast<std::uint8_t>(std::min(addresses.size(), ports.size() - 1));
         addresses.push_back({prefix.address_host_order, prefix.length, link});
     }
     const pmd::TscClock clock = pmd::TscClock::calibrated();
     StackOptions options;
     options.ports = ports;
+    options.owns_loopback = config.has_loop;
+    const auto packet_source = ports.empty() ? pmd::open_packet_source(config.packets) : Outcome<pmd::Port>(ports[0]);
+    if (!packet_source) {
+        return std::unexpected(packet_source.error());
+    }
+    options.packet_source = &*packet_source;
     options.addresses = addresses;
     options.gateway = config.gateway.value_or(0);
     options.tunables = config.tunables;
@@ -197,12 +207,19 @@ bool Runtime::is_started() const noexcept {
 }
 
 bool Runtime::owns(std::uint32_t address) const noexcept {
-    return std::any_of(config_.addresses.begin(), config_.addresses.end(), [&](const config::Ipv4Prefix& prefix) { return prefix.address_host_order == address; });
+    return (config_.has_loop && wire::is_loopback(address)) ||
+           std::any_of(config_.addresses.begin(), config_.addresses.end(), [&](const config::Ipv4Prefix& prefix) { return prefix.address_host_order == address; });
 }
 
-bool Runtime::reaches(std::uint32_t address) const noexcept {
-    if (address == 0 || wire::is_loopback(address) || wire::is_multicast(address)) {
+bool Runtime::reaches(std::uint32_t address, bool is_v6) const noexcept {
+    if (address == 0 || wire::is_loopback(address)) {  // to 0.0.0.0 is to 127.0.0.1; to :: is to ::1
+        return config_.has_loop && (address != 0 || !is_v6);
+    }
+    if (wire::is_multicast(address)) {
         return false;
+    }
+    if (!config_.has_port()) {
+        return owns(address);
     }
     return config_.gateway.has_value() ||
            std::any_of(config_.addresses.begin(), config_.addresses.end(), [&](const config::Ipv4Prefix& prefix) { return prefix.contains(address); });
@@ -234,7 +251,7 @@ Decision Runtime::decide_peer(const sockaddr* address, socklen_t length) const n
     if (!to) {
         return {Side::kernel, "the peer's address is not IPv4"};
     }
-    return reaches(to->address) ? Decision{Side::ours, "the route is Shunt's"} : Decision{Side::kernel, "no route of Shunt's leads to the peer"};
+    return reaches(to->address, is_v6) ? Decision{Side::ours, "the route is Shunt's"} : Decision{Side::kernel, "no route of Shunt's leads to the peer"};
 }
 
 // What the program has written is still on its way: wait until the peers have it, as long as the link is up and something moves.

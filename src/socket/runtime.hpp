@@ -44,7 +44,7 @@ public:
 
 private:
     Runtime() = default;
-    bool reaches(std::uint32_t address) const noexcept;
+    bool reaches(std::uint32_t address, bool is_v6) const noexcept;
     bool owns(std::uint32_t address) const noexcept;
 
     config::Config config_;

@@ -48,7 +48,7 @@ Stack::Stack(const StackOptions& options, Arena arena, std::span<Link* const> li
       tunables_(options.tunables),
       wheel_(now),
       fragments_(fragments),
-      ipv4_(links, counters_, fragments, static_cast<std::uint8_t>(options.tunables.ip_default_ttl)),
+      ipv4_(links, options.packet_source != nullptr ? *options.packet_source : options.ports[0], counters_, fragments, static_cast<std::uint8_t>(options.tunables.ip_default_ttl)),
       icmp_(ipv4_, counters_),
       udp_(ipv4_, counters_, changed_, tunables_, options.key, arena_, options.connections_max),
       tcp_(tcp::Context{ipv4_, wheel_, counters_, changed_, tunables_, options.key, options.lan_rto_min}, arena_, options.connections_max, listeners_max) {}
@@ -71,7 +71,8 @@ struct StackBuilder {
 };
 
 Outcome<Stack*> Stack::create(const StackOptions& options, Time now) {
-    if (options.ports.empty() || options.ports.size() > Ipv4::links_max) {
+    const bool has_packets = options.packet_source != nullptr && options.owns_loopback;
+    if ((options.ports.empty() && !has_packets) || options.ports.size() > Ipv4::links_max) {
         return explain(EINVAL, fmt::format("--link: between 1 and {} links are supported, {} given", Ipv4::links_max, options.ports.size()));
     }
     auto stack = StackBuilder::build(options, now);
@@ -178,7 +179,8 @@ void Stack::input_arp(Link& link, Packet* packet, Time now) noexcept {
 
 void Stack::input_ip(Packet* packet, Arrival arrival, Time now) noexcept {
     Ipv4Verdict ip = ipv4_.input(packet, now);
-    if (ip.kind != Ipv4Verdict::Kind::consumed && ip.kind != Ipv4Verdict::Kind::drop && arrival != Arrival::looped && (ipv4_.owns(ip.source) || wire::is_loopback(ip.source))) {
+    if (ip.kind != Ipv4Verdict::Kind::consumed && ip.kind != Ipv4Verdict::Kind::drop && arrival != Arrival::looped &&
+        (ipv4_.owns(ip.source) || wire::is_loopback(ip.source) || wire::is_loopback(ip.destination))) {
         return drop(packet, DropReason::ip_bad_source);
     }
     ip.to_group = ip.to_group || arrival == Arrival::to_group;  // whatever its IP destination, others may have it, too (RFC 1122, 3.3.6)
@@ -267,6 +269,9 @@ void Stack::keep_house(Time now) noexcept {
 }
 
 Time Stack::next_deadline() const noexcept {
+    if (ipv4_.has_looped()) {  // the last round was bounded
+        return last_poll_;
+    }
     Time next = wheel_.next_deadline();
     for (Link* link : links()) {
         next = std::min(next, std::min(link->next_deadline(), link->port.next_deadline()));

@@ -25,7 +25,8 @@
 namespace shunt {
 
 struct StackOptions {
-    std::span<const pmd::Port> ports;          // one at least: packets come from its pool
+    std::span<const pmd::Port> ports;          // none only where `owns_loopback`
+    const pmd::Port* packet_source = nullptr;  // whose pool packets come from; null: the first port's
     std::span<const Ipv4Address> addresses;
     std::uint32_t gateway = 0;                 // host order; 0: none
     Tunables tunables;

@@ -45,6 +45,7 @@ static_assert(sizeof(Ipv4Header) == 20);
 inline constexpr std::uint8_t protocol_icmp = 1, protocol_tcp = 6, protocol_udp = 17;
 
 constexpr bool is_multicast(std::uint32_t address) noexcept { return (address >> 28) == 0xe; }
+inline constexpr std::uint32_t loopback = 0x7f000001, loopback_broadcast = 0x7fffffff;
 constexpr bool is_loopback(std::uint32_t address) noexcept { return (address >> 24) == 127; }
 inline constexpr std::uint32_t limited_broadcast = 0xffff'ffff;
 

@@ -185,13 +185,36 @@ TEST_F(Load, AStackNeedsALinkAnAddressAndAGatewayWithinReach) {
     EXPECT_EQ(incomplete(loaded()), "--gateway 10.0.0.1 is our own address; give the router's");
 }
 
+TEST_F(Load, ALoopNeedsNoAddressAndHasNoWireAndNoGateway) {
+    command("link", "loop");
+    EXPECT_EQ(incomplete(loaded()), "");
+    EXPECT_TRUE(loaded().has_loop);
+    EXPECT_FALSE(loaded().has_port());
+    command("ip", "10.0.0.1/24");
+    EXPECT_EQ(incomplete(loaded()), "");
+    command("gateway", "10.0.0.254");
+    EXPECT_EQ(incomplete(loaded()), "--gateway needs a port that leads there, and --link loop has none; leave it out");
+    command("fault", "drop=0.1");
+    EXPECT_EQ(incomplete(loaded()), "--fault spoils a port's wire, and --link loop has none; leave it out, or give --link memif:wire");
+    command("link", "memif:wire");
+    EXPECT_EQ(incomplete(loaded()), "");
+    command("link", "loop");
+    EXPECT_EQ(refusal(), "--link loop: is given twice; leave one out");
+}
+
+TEST_F(Load, AHigherSourcesLinksReplaceALoop) {
+    environment("SHUNT_LINK=loop");
+    command("link", "memif:wire");
+    EXPECT_FALSE(loaded().has_loop);
+}
+
 TEST_F(Load, AHardwareAddressIsForOneLink) {
     command("link", "memif:wire");
     command("ip", "10.0.0.1/24");
     command("mac", "02:00:00:00:00:01");
     EXPECT_EQ(incomplete(loaded()), "");
     command("link", "memif:other");
-    EXPECT_EQ(incomplete(loaded()), "--mac is for one port, and there are 2 links; leave it out");
+    EXPECT_EQ(incomplete(loaded()), "--mac is for one port, and there are 2; leave it out");
 }
 
 }  // namespace

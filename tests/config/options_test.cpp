@@ -93,12 +93,12 @@ TEST(Options, AMistypedNameIsAnsweredWithTheClosest) {
 }
 
 TEST(Options, LinkNeedsAKindAndAPort) {
-    for (const char* good : {"pci:0000:03:02.0", "memif:wire", "tap:tap0", "xdp:eth0", "packet:eth0", "dpdk:net_null0,size=64"}) {
+    for (const char* good : {"pci:0000:03:02.0", "memif:wire", "tap:tap0", "xdp:eth0", "packet:eth0", "dpdk:net_null0,size=64", "loop"}) {
         EXPECT_EQ(refusal("link", good), "");
     }
     EXPECT_EQ(refusal("link", "eth0"),
-              "is no kind of link; give one of pci:ADDRESS memif:NAME tap:IFNAME xdp:IFNAME packet:IFNAME dpdk:DEVARGS");
-    EXPECT_EQ(refusal("link", "loop"), "is not there yet; give memif:NAME, a wire between two programs on this host");
+              "is no kind of link; give one of pci:ADDRESS memif:NAME tap:IFNAME xdp:IFNAME packet:IFNAME dpdk:DEVARGS loop");
+    EXPECT_EQ(refusal("link", "loop:"), "give loop alone, without a colon: it has no port");
     EXPECT_EQ(refusal("link", "memif:"), "give a name of 1 to 64 letters, digits, '-', '_' or '.', such as memif:wire0");
 }
 

@@ -16,7 +16,7 @@ std::string refusal(std::string_view text) {
 TEST(LinkSpec, EveryKindIsReadAndWrittenBack) {
     for (const auto& [text, kind, value] : {std::tuple{"pci:0000:03:02.0", Kind::pci, "0000:03:02.0"}, std::tuple{"memif:wire0", Kind::memif, "wire0"},
                                             std::tuple{"tap:shunt0", Kind::tap, "shunt0"}, std::tuple{"xdp:eth0", Kind::xdp, "eth0"},
-                                            std::tuple{"packet:eth0", Kind::packet, "eth0"}, std::tuple{"dpdk:net_ring0,a=b", Kind::dpdk, "net_ring0,a=b"}}) {
+                                            std::tuple{"packet:eth0", Kind::packet, "eth0"}, std::tuple{"dpdk:net_ring0,a=b", Kind::dpdk, "net_ring0,a=b"}, std::tuple{"loop", Kind::loop, ""}}) {
         const auto parsed = parse_link_spec(text);
         ASSERT_TRUE(parsed) << parsed.error().message;
         EXPECT_EQ(*parsed, (LinkSpec{kind, value}));
@@ -31,7 +31,7 @@ TEST(LinkSpec, AShortPciAddressIsMadeLong) {
 }
 
 TEST(LinkSpec, WhatIsWrongIsSaidWithTheRemedy) {
-    const std::string kinds = "is no kind of link; give one of pci:ADDRESS memif:NAME tap:IFNAME xdp:IFNAME packet:IFNAME dpdk:DEVARGS";
+    const std::string kinds = "is no kind of link; give one of pci:ADDRESS memif:NAME tap:IFNAME xdp:IFNAME packet:IFNAME dpdk:DEVARGS loop";
     EXPECT_EQ(refusal("eth0"), kinds);
     EXPECT_EQ(refusal(""), kinds);
     EXPECT_EQ(refusal("pci:03:02.8"), "give the address that lspci -D shows, such as pci:0000:03:02.0");
@@ -40,7 +40,7 @@ TEST(LinkSpec, WhatIsWrongIsSaidWithTheRemedy) {
     EXPECT_EQ(refusal("xdp:a234567890123456"), "give an interface name that ip link shows, such as xdp:eth0");
     EXPECT_EQ(refusal("packet:a,b"), "give an interface name that ip link shows, such as packet:eth0");
     EXPECT_EQ(refusal("dpdk:--vdev"), "give DPDK's device arguments, such as dpdk:net_ring0");
-    EXPECT_EQ(refusal("loop"), "is not there yet; give memif:NAME, a wire between two programs on this host");
+    EXPECT_EQ(refusal("loop:x"), "give loop alone, without a colon: it has no port");
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 """One plain POSIX program (posix_checks), on the kernel and on Shunt; what it prints must be the same, line by line.
 
-Under Shunt it talks to itself on the stack's own address, so no second process is needed.
-usage: posix_differential.py [name of a check...]
+Under Shunt it talks to itself, so no second process is needed: on a port's own address, or without a port on the loopback network.
+usage: posix_differential.py memif|loop [name of a check...]
 """
 import os
 import subprocess
@@ -10,7 +10,10 @@ import sys
 BUILD = os.environ["SHUNT_TEST_BUILD_DIR"]
 PROGRAM = os.path.join(BUILD, "test", "posix_checks")
 SHUNT = os.path.join(BUILD, "bin", "shunt")
-ADDRESS = "10.9.0.1"
+LINKS = {
+    "memif": (["--link", f"memif:shim{os.getpid()}", "--ip", "10.9.0.1/24"], "10.9.0.1"),
+    "loop": (["--link", "loop"], "127.0.0.1"),
+}
 # Differences that are known, each with its reason. One that is gone fails the test: take it out of here.
 KNOWN = {
     "epoll_in_epoll": "a set that is in another set, or in a poll, does not tell of our sockets",
@@ -19,7 +22,7 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 
 
 def lines_of(*command):
-    result = subprocess.run([*command, *sys.argv[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=CLEAN, check=False)
+    result = subprocess.run([*command, *sys.argv[2:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=CLEAN, check=False)
     lines = dict(line.split(":", 1) for line in result.stdout.splitlines() if ":" in line)
     return lines, result.returncode
 
@@ -29,7 +32,8 @@ def main():
         print("SKIP: libshunt_preload.so is not built")
         sys.exit(77)
     kernel, kernel_status = lines_of(PROGRAM, "127.0.0.1")
-    ours, our_status = lines_of(SHUNT, "--link", f"memif:shim{os.getpid()}", "--ip", ADDRESS + "/24", "--", PROGRAM, ADDRESS)
+    options, address = LINKS[sys.argv[1]]
+    ours, our_status = lines_of(SHUNT, *options, "--", PROGRAM, address)
     differences = [name for name in kernel if kernel[name] != ours.get(name)]
     for name in differences:
         print(f"{name}{' (known: ' + KNOWN[name] + ')' if name in KNOWN else ''}\n  kernel:{kernel[name]}\n  shunt: {ours.get(name, ' (nothing)')}")

@@ -32,9 +32,10 @@ Host::Host(const HostSetup& setup) : setup_(setup), ring_(&ring_port(setup.index
     pmd::Port port = ring_->port;
     port.mtu = setup.mtu;
     port.offloads = setup.offloads;
-    const Ipv4Address address{setup.address, setup.length, 0};
+    const Ipv4Address address{setup.address, setup.length, setup.has_port ? std::uint8_t{0} : Ipv4Address::no_link};
     StackOptions options;
-    options.ports = std::span(&port, 1);
+    options.ports = std::span(&port, setup.has_port ? 1 : 0);
+    options.packet_source = &port;
     options.addresses = std::span(&address, 1);
     options.gateway = setup.gateway;
     options.tunables = setup.tunables;

@@ -25,6 +25,7 @@ struct HostSetup {
     Tunables tunables{};
     std::uint32_t connections_max = 256;
     bool owns_loopback = false;
+    bool has_port = true;  // false: packets only, as under --link loop
     unsigned index = 0;  // which of the process's ports in memory
     std::uint64_t seed = 1;
     Duration lan_rto_min{};
