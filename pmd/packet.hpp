@@ -34,6 +34,8 @@ struct PacketMeta {
     std::uint32_t delivered_at = 0;   // TCP transmit: the connection's, when it was sent
     std::uint32_t flight_began_at = 0;  // the same
     std::uint32_t stamp_key = 0;    // TCP transmit: sequence number of the byte whose way SO_TIMESTAMPING reports
+    std::uint32_t drops = 0;        // UDP receive: datagrams that its queue had lost before
+    std::uint8_t ttl = 0, tos = 0;  // UDP receive: of the IP header
 };
 inline constexpr std::size_t packet_meta_bytes = 64;
 static_assert(sizeof(PacketMeta) <= packet_meta_bytes);

@@ -43,6 +43,9 @@ SHUNT_EXPORT int epoll_ctl(int epfd, int operation, int fd, epoll_event* event) 
     if (record != nullptr && word.is_candidate()) {
         return answer(control_candidate(*record, epfd, operation, fd, event));
     }
+    if (record != nullptr && word.kind() == Kind::epoll) {
+        return answer(control_nested(*record, epfd, operation, fd, word.record(), event));
+    }
     return real.epoll_ctl(epfd, operation, fd, event);
 }
 SHUNT_EXPORT int epoll_wait(int epfd, epoll_event* events, int max_events, int timeout_ms) {
@@ -55,7 +58,9 @@ SHUNT_EXPORT int epoll_pwait(int epfd, epoll_event* events, int max_events, int 
 }
 SHUNT_EXPORT int epoll_pwait2(int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask) {
     EpollRecord* record = fds.epoll_of(epfd);
-    return record == nullptr ? real.epoll_pwait2(epfd, events, max_events, timeout, mask)
-                             : answer(wait(*record, epfd, events, max_events, timeout, mask));
+    if (record == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
+        return real.epoll_pwait2(epfd, events, max_events, timeout, mask);
+    }
+    return answer(wait(*record, epfd, events, max_events, timeout, mask));
 }
 }

@@ -110,21 +110,45 @@ void end_nudge(EpollRecord& record) noexcept {
     }
 }
 
+long nest(EpollRecord& record, int fd, socket::EpollSet& inner, const epoll_event& event) noexcept;
+
 socket::EpollSet* set_of(EpollRecord& record) noexcept {
     socket::EpollSet* set = record.set.load(std::memory_order_acquire);
-    if (set == nullptr) {
-        Stack* stack = started_stack();
-        if (stack == nullptr) {
-            return nullptr;
-        }
-        const auto made = socket::open_epoll(*stack);
-        if (!made) {
-            return nullptr;
-        }
-        set = *made;
-        record.set.store(set, std::memory_order_release);
+    if (set != nullptr) {
+        return set;
     }
-    return set;
+    Stack* stack = started_stack();
+    const auto made = stack != nullptr ? socket::open_epoll(*stack) : fail(ENETDOWN);
+    if (!made) {
+        return nullptr;
+    }
+    record.set.store(*made, std::memory_order_release);
+    for (int fd = 0; fd < fds.end(); ++fd) {  // the sets that it is in hear of ours from now on
+        for (const Registration* each = fds.epoll_of(fd) == &record ? bucket_of(fd) : nullptr; each != nullptr; each = each->next) {
+            if (each->fd == fd) {
+                nest(*each->record, fd, **made, each->event);
+            }
+        }
+    }
+    return *made;
+}
+
+// A set of ours into the one behind `record`; the kernel has its descriptor already.
+long nest(EpollRecord& record, int fd, socket::EpollSet& inner, const epoll_event& event) noexcept {
+    socket::EpollSet* set = set_of(record);
+    if (set == nullptr) {
+        return -ENOMEM;
+    }
+    const bool was_empty = socket::is_empty(*set);
+    const long result = socket::epoll_control(*set, EPOLL_CTL_ADD, fd, inner, &event);
+    if (result == 0) {
+        epoll_event marked{event.events, socket::mark_in_kernel(*set, fd, inner)};
+        sys::epoll_ctl(record.fd, EPOLL_CTL_MOD, fd, &marked);
+        if (was_empty) {
+            nudge(record);
+        }
+    }
+    return result;
 }
 
 long add_to_ours(EpollRecord& record, int fd, Word word, const epoll_event& event) noexcept {
@@ -213,9 +237,11 @@ long control_socket(EpollRecord& record, int epfd, int operation, int fd, Word w
         return -EBADF;  // closed by another thread meanwhile
     }
     socket::EpollSet* set = record.set.load(std::memory_order_acquire);
-    long result = -ENOENT;
-    if (operation == EPOLL_CTL_ADD) {
-        result = event == nullptr ? -EFAULT : add_to_ours(record, fd, word, *event);
+    long result = operation == EPOLL_CTL_MOD || operation == EPOLL_CTL_DEL ? -ENOENT : -EINVAL;
+    if (event == nullptr && operation != EPOLL_CTL_DEL) {
+        result = -EFAULT;
+    } else if (operation == EPOLL_CTL_ADD) {
+        result = add_to_ours(record, fd, word, *event);
     } else if (set != nullptr) {
         result = socket::epoll_control(*set, operation, fd, word.socket(), event);
     }
@@ -226,10 +252,33 @@ long control_socket(EpollRecord& record, int epfd, int operation, int fd, Word w
     const bool is_in_kernel = known != nullptr ? known->is_in_kernel : operation == EPOLL_CTL_ADD && socket::is_both(word.socket());
     if (is_in_kernel) {
         epoll_event kernel_event = event != nullptr ? for_both(*event) : epoll_event{};
+        kernel_event.data = socket::mark_in_kernel(*record.set.load(), fd, word.socket(), true);
         sys::epoll_ctl(epfd, operation, fd, &kernel_event);
     }
     note(record, operation, fd, event, is_in_kernel);
     return 0;
+}
+
+long control_nested(EpollRecord& record, int epfd, int operation, int fd, EpollRecord& inner, epoll_event* event) noexcept {
+    const Locked lock;
+    if (const long result = sys::epoll_ctl(epfd, operation, fd, event); result != 0) {
+        return result;
+    }
+    note(record, operation, fd, event, true);
+    socket::EpollSet* inner_set = inner.set.load();
+    socket::EpollSet* set = record.set.load();
+    if (inner_set == nullptr) {
+        return 0;
+    }
+    if (operation == EPOLL_CTL_ADD) {
+        return nest(record, fd, *inner_set, *event);
+    }
+    const long result = set != nullptr ? socket::epoll_control(*set, operation, fd, *inner_set, event) : 0;
+    if (result == 0 && set != nullptr && operation == EPOLL_CTL_MOD) {
+        epoll_event marked{event->events, socket::mark_in_kernel(*set, fd, *inner_set)};
+        sys::epoll_ctl(epfd, operation, fd, &marked);
+    }
+    return result;
 }
 
 void move_to_ours(int fd, Word word) noexcept {
@@ -241,6 +290,9 @@ void move_to_ours(int fd, Word word) noexcept {
         add_to_ours(*each->record, fd, word, each->event);  // -EEXIST: it was there already
         if (each->is_in_kernel) {
             epoll_event event = for_both(each->event);
+            if (socket::EpollSet* set = each->record->set.load()) {
+                event.data = socket::mark_in_kernel(*set, fd, word.socket(), both);
+            }
             sys::epoll_ctl(each->record->fd, both ? EPOLL_CTL_MOD : EPOLL_CTL_DEL, fd, &event);
             each->is_in_kernel = both;
         }
@@ -311,7 +363,12 @@ long wait_in_kernel(EpollRecord& record, int epfd, epoll_event* events, int max_
     if (record.kernel_waiters.fetch_sub(1) == 1 && record.nudge_fd.load() >= 0) {
         end_nudge(record);
     }
-    return count;
+    if (count <= 0 || record.set.load() == nullptr) {
+        return count;
+    }
+    count = without_nudge(record, events, count);  // and there may be some of ours by now
+    count = socket::take_from_kernel(*record.set.load(), epfd, events, static_cast<int>(count));
+    return count > 0 ? count : -EAGAIN;
 }
 
 }  // namespace
@@ -333,7 +390,8 @@ long wait(EpollRecord& record, int epfd, epoll_event* events, int max_events, co
         if (is_bounded) {  // only our own event came: wait for what is left
             const timespec now = now_monotonic();
             const long used_ns = (now.tv_sec - start.tv_sec) * 1'000'000'000 + (now.tv_nsec - start.tv_nsec);
-            const long left_ns = std::max(timeout->tv_sec * 1'000'000'000 + timeout->tv_nsec - used_ns, 0L);
+            const long whole_ns = std::min(timeout->tv_sec, 1'000'000'000L) * 1'000'000'000 + timeout->tv_nsec;
+            const long left_ns = std::max(whole_ns - used_ns, 0L);
             left = {left_ns / 1'000'000'000, left_ns % 1'000'000'000};
         }
     }

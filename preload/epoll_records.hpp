@@ -27,6 +27,15 @@ void release(EpollRecord& record, int fd) noexcept;
 // epoll_ctl for a candidate (the kernel's answer is taken note of) and for one of ours. Results as sys calls.
 long control_candidate(EpollRecord& record, int epfd, int operation, int fd, epoll_event* event) noexcept;
 long control_socket(EpollRecord& record, int epfd, int operation, int fd, Word word, epoll_event* event) noexcept;
+// For a set in a set.
+long control_nested(EpollRecord& record, int epfd, int operation, int fd, EpollRecord& inner, epoll_event* event) noexcept;
+
+// The set of ours behind an epoll descriptor, when something is in it.
+inline socket::EpollSet* filled_set_of(int fd) noexcept {
+    const EpollRecord* record = fds.epoll_of(fd);
+    socket::EpollSet* set = record != nullptr ? record->set.load(std::memory_order_acquire) : nullptr;
+    return set != nullptr && !socket::is_empty(*set) ? set : nullptr;
+}
 
 // ---- with the lock held
 // `fd` has become `word`, one of ours (also when it was: from both sides to ours alone).

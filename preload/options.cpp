@@ -20,11 +20,22 @@ bool joins_group(int level, int name) noexcept {
     return level == IPPROTO_IPV6 && (name == IPV6_JOIN_GROUP || name == MCAST_JOIN_GROUP || name == MCAST_JOIN_SOURCE_GROUP);
 }
 
+// What Linux has against it, asked of a socket that nobody uses; else that it is not carried.
+long refuse(int fd, Word word, int level, int name, const void* value, socklen_t length) noexcept {
+    const auto scratch = static_cast<int>(sys::socket(word.is_v6() ? AF_INET6 : AF_INET, (word.is_stream() ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0));
+    const long error = sys::setsockopt(scratch, level, name, value, length);
+    sys::close(scratch);
+    if (error < 0) {
+        return error;
+    }
+    log::info("fd {}: option {} of level {} is not carried: ENOPROTOOPT", fd, name, level);
+    return -ENOPROTOOPT;
+}
+
 // A fresh socket may still be the kernel's: it is from here on, when it is asked for what the stack does not have.
 int set_foreign_option(int fd, Word word, int level, int name, const void* value, socklen_t length) noexcept {
     if (word.is_socket() || must_be_ours()) {
-        log::debug("fd {}: option {} of level {} is not carried: ENOPROTOOPT", fd, name, level);
-        return answer(-ENOPROTOOPT);
+        return answer(refuse(fd, word, level, name, value, length));
     }
     const int result = real.setsockopt(fd, level, name, value, length);
     if (result == 0) {
@@ -42,7 +53,7 @@ int set_option(int fd, Word word, int level, int name, const void* value, sockle
     if (joins_group(level, name)) {
         log_kernel(fd, "Shunt does not carry multicast groups yet", nullptr, 0);
     }
-    if (word.is_socket() && socket::is_ours_alone(level, name)) {
+    if (word.is_socket() && socket::is_ours_alone(word.is_stream(), level, name)) {
         return answer(socket::set_option(word.socket(), level, name, value, length));
     }
     const int result = real.setsockopt(fd, level, name, value, length);

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <span>
 
+#include "preload/epoll_records.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
 #include "preload/shim.hpp"
@@ -48,10 +49,15 @@ private:
     PollItem* items_ = few_;
 };
 
+bool is_ours(int fd) noexcept {
+    const Word word = fds.find(fd);
+    return word.is_socket() || (word.kind() == Kind::epoll && filled_set_of(fd) != nullptr);
+}
+
 // ---------------------------------------------------------------- poll
 
 bool has_ours(const pollfd* list, nfds_t count) noexcept {
-    return fds.end() != 0 && std::any_of(list, list + count, [](const pollfd& each) { return fds.socket_of(each.fd) != nullptr; });
+    return fds.end() != 0 && std::any_of(list, list + count, [](const pollfd& each) { return is_ours(each.fd); });
 }
 
 long poll_mixed(pollfd* list, nfds_t count, const timespec* timeout, const sigset_t* mask) noexcept {
@@ -60,7 +66,7 @@ long poll_mixed(pollfd* list, nfds_t count, const timespec* timeout, const sigse
         return count > FdTable::size_max ? -EINVAL : -ENOMEM;
     }
     for (nfds_t i = 0; i < count; ++i) {
-        items.get()[i] = {fds.socket_of(list[i].fd), list[i].fd, list[i].events, 0};
+        items.get()[i] = {fds.socket_of(list[i].fd), filled_set_of(list[i].fd), list[i].fd, list[i].events, 0};
     }
     const long result = socket::poll(*started_stack(), std::span(items.get(), count), timeout, mask);
     if (result >= 0) {
@@ -83,7 +89,7 @@ int ppoll_any(pollfd* list, nfds_t count, const timespec* timeout, const sigset_
     if (!has_ours(list, count)) {
         return real.ppoll(list, count, timeout, mask);
     }
-    if (timeout != nullptr && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999'999'999)) {
+    if (timeout != nullptr && !is_valid(*timeout)) {
         return answer(-EINVAL);
     }
     return answer(poll_mixed(list, count, timeout, mask));
@@ -137,7 +143,7 @@ Sets sets_of(int end, fd_set* read, fd_set* write, fd_set* except) noexcept {
 bool has_ours(const Sets& sets) noexcept {
     bool found = false;
     if (fds.end() != 0) {
-        sets.for_each([&found](int fd) { found = found || fds.socket_of(fd) != nullptr; });
+        sets.for_each([&found](int fd) { found = found || is_ours(fd); });
     }
     return found;
 }
@@ -172,6 +178,7 @@ long select_mixed(const Sets& sets, const timespec* timeout, const sigset_t* mas
         PollItem& item = items.get()[next++];
         item.fd = fd;
         item.socket = fds.socket_of(fd);
+        item.set = filled_set_of(fd);
         item.events = 0;
         for (int direction = 0; direction < directions; ++direction) {
             item.events = static_cast<short>(item.events | (sets.has(direction, fd) ? asked[direction] : 0));
@@ -250,6 +257,9 @@ SHUNT_EXPORT int pselect(int end, fd_set* read, fd_set* write, fd_set* except, c
     const Sets sets = sets_of(end, read, write, except);
     if (end <= 0 || !has_ours(sets)) {
         return real.pselect(end, read, write, except, timeout, mask);
+    }
+    if (timeout != nullptr && !is_valid(*timeout)) {
+        return answer(-EINVAL);
     }
     return answer(select_mixed(sets, timeout, mask));
 }

@@ -23,4 +23,9 @@ inline T answer(long result) noexcept {
     return static_cast<T>(result);
 }
 
+// As the kernel judges a time-out.
+inline bool is_valid(const timespec& time) noexcept {
+    return time.tv_sec >= 0 && time.tv_nsec >= 0 && time.tv_nsec <= 999'999'999;
+}
+
 }  // namespace shunt::preload

@@ -18,8 +18,8 @@ timespec wall_time_of(const Layer& layer, std::int64_t stamp_ns) noexcept {
     return {static_cast<time_t>(total / 1'000'000'000), static_cast<long>(total % 1'000'000'000)};
 }
 
-// SO_TIMESTAMP or SO_TIMESTAMPNS, as asked.
-void add_arrival(ControlWriter& writer, const Layer& layer, const Socket& socket, std::int64_t stamp_ns) noexcept {
+// SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMPING, as asked.
+void add_arrival(ControlWriter& writer, const Layer& layer, const Socket& socket, std::uint32_t timestamping, std::int64_t stamp_ns) noexcept {
     if (socket.timestamp_ns) {
         const timespec at = wall_time_of(layer, stamp_ns);
         writer.add(SOL_SOCKET, SO_TIMESTAMPNS, &at, sizeof at);
@@ -27,6 +27,10 @@ void add_arrival(ControlWriter& writer, const Layer& layer, const Socket& socket
         const timespec at = wall_time_of(layer, stamp_ns);
         const timeval coarse{at.tv_sec, at.tv_nsec / 1000};
         writer.add(SOL_SOCKET, SO_TIMESTAMP, &coarse, sizeof coarse);
+    }
+    constexpr std::uint32_t wanted = tcp::timestamping::software | tcp::timestamping::rx_software;
+    if ((timestamping & wanted) == wanted) {
+        writer.add_stamps(layer, Time{Duration(stamp_ns)});
     }
 }
 
@@ -137,11 +141,7 @@ void write_stream_ancillary(const Layer& layer, const Socket& socket, std::int64
     const tcp::Connection& c = *socket.connection;
     ControlWriter writer(message);
     if (stamp_ns != 0) {
-        constexpr std::uint32_t wanted = tcp::timestamping::software | tcp::timestamping::rx_software;
-        add_arrival(writer, layer, socket, stamp_ns);
-        if ((c.options.timestamping & wanted) == wanted) {
-            writer.add_stamps(layer, Time{Duration(stamp_ns)});
-        }
+        add_arrival(writer, layer, socket, c.options.timestamping, stamp_ns);
     }
     if (socket.inq) {
         const int left = c.rcv_queued == 0 && c.fin_received ? 1 : static_cast<int>(c.rcv_queued);  // as Linux: one more read brings the end
@@ -155,18 +155,34 @@ void write_ancillary(Layer& layer, const Socket& socket, const Packet& packet, m
         return;
     }
     ControlWriter writer(message);
-    add_arrival(writer, layer, socket, packet.meta().stamp_ns);
-    if (socket.pktinfo && socket.is_v6) {
+    const PacketMeta& meta = packet.meta();
+    add_arrival(writer, layer, socket, socket.options.timestamping, meta.stamp_ns);
+    if (socket.receives.drops && meta.drops != 0) {
+        writer.add(SOL_SOCKET, SO_RXQ_OVFL, &meta.drops, sizeof meta.drops);
+    }
+    if (socket.receives.pktinfo_v6) {
         in6_pktinfo info{};
         info.ipi6_addr.s6_addr[10] = info.ipi6_addr.s6_addr[11] = 0xff;  // v4-mapped
-        const std::uint32_t raw = htonl(packet.meta().local_address);
+        const std::uint32_t raw = htonl(meta.local_address);
         std::memcpy(info.ipi6_addr.s6_addr + 12, &raw, sizeof raw);
         writer.add(IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
-    } else if (socket.pktinfo) {
+    }
+    if (socket.receives.pktinfo) {
         in_pktinfo info{};
-        info.ipi_addr.s_addr = htonl(packet.meta().local_address);
+        info.ipi_addr.s_addr = htonl(meta.local_address);
         info.ipi_spec_dst = info.ipi_addr;
         writer.add(IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+    }
+    if (socket.receives.ttl) {
+        const int ttl = meta.ttl;
+        writer.add(IPPROTO_IP, IP_TTL, &ttl, sizeof ttl);
+    }
+    if (socket.receives.tos) {
+        writer.add(IPPROTO_IP, IP_TOS, &meta.tos, sizeof meta.tos);
+    }
+    if (socket.receives.destination) {
+        const sockaddr_in name{AF_INET, htons(socket.udp->local_port), {htonl(meta.local_address)}, {}};
+        writer.add(IPPROTO_IP, IP_ORIGDSTADDR, &name, sizeof name);
     }
 }
 

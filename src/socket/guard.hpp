@@ -56,7 +56,7 @@ enum class Wake : std::uint8_t { ready, kernel_ready, timed_out, interrupted };
 // What a wait waits for.
 struct WaitFor {
     std::span<Socket* const> sockets;  // null entries are skipped
-    EpollSet* set = nullptr;
+    std::span<EpollSet* const> sets;
     std::span<pollfd> kernel;          // kernel descriptors; revents are filled when Wake::kernel_ready
     Time deadline = never;
     bool restartable = true;           // SA_RESTART handlers do not end it

@@ -61,6 +61,26 @@ void make_ready(EpollSet& set, Interest& interest) noexcept {
     set.ready_tail = &interest;
 }
 
+// Sets lie in sets no deeper than the kernel's beside them, which allow five.
+void tell(Layer& layer, Interest& interest) noexcept {
+    if (interest.is_disabled) {
+        return;
+    }
+    EpollSet& set = *interest.set;
+    make_ready(set, interest);
+    layer.pending_wakes |= set.sleepers;
+    for (Interest* outer = set.outer; outer != nullptr; outer = outer->next_of_source) {
+        tell(layer, *outer);
+    }
+}
+
+void tell(Layer& layer, Socket& socket) noexcept {
+    layer.pending_wakes |= socket.sleepers;
+    for (Interest* interest = socket.interests; interest != nullptr; interest = interest->next_of_source) {
+        tell(layer, *interest);
+    }
+}
+
 void dispatch(Layer& layer) noexcept {
     while (Endpoint* endpoint = layer.stack->changed().pop()) {
         const std::uint8_t news = std::exchange(endpoint->news, std::uint8_t{0});
@@ -71,13 +91,7 @@ void dispatch(Layer& layer) noexcept {
         if ((news & ready::urgent) != 0 && socket->signal_owner != 0) [[unlikely]] {
             sys::call(SYS_kill, socket->signal_owner, SIGURG);
         }
-        layer.pending_wakes |= socket->sleepers;
-        for (Interest* interest = socket->interests; interest != nullptr; interest = interest->next_of_socket) {
-            if (!interest->is_disabled) {
-                make_ready(*interest->set, *interest);
-                layer.pending_wakes |= interest->set->sleepers;
-            }
-        }
+        tell(layer, *socket);
     }
 }
 

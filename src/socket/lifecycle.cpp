@@ -470,21 +470,6 @@ long connect_with_data(Guard& guard, Socket& socket, const msghdr& message, bool
     return nonblocking ? -EINPROGRESS : finish_connect(guard, socket);
 }
 
-namespace {
-
-// News that no endpoint of the stack's brings.
-void tell(Layer& layer, Socket& socket) noexcept {
-    layer.pending_wakes |= socket.sleepers;
-    for (Interest* interest = socket.interests; interest != nullptr; interest = interest->next_of_socket) {
-        if (!interest->is_disabled) {
-            make_ready(*interest->set, *interest);
-            layer.pending_wakes |= interest->set->sleepers;
-        }
-    }
-}
-
-}  // namespace
-
 long shutdown(Socket& socket, int how) noexcept {
     if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) {
         return -EINVAL;
@@ -532,11 +517,7 @@ long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
     return 0;
 }
 
-long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
-    if (address == nullptr || length == nullptr) {
-        return -EFAULT;
-    }
-    Guard guard(layer());
+long name_of_peer(const Socket& socket, sockaddr* address, socklen_t* length) noexcept {
     if (socket.udp != nullptr && socket.udp->remote_port != 0) {
         write_address({socket.udp->remote_address, socket.udp->remote_port}, socket.is_v6, address, length);
         return 0;
@@ -547,6 +528,14 @@ long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
     }
     write_address({c->remote_address, c->remote_port}, socket.is_v6, address, length);
     return 0;
+}
+
+long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
+    if (address == nullptr || length == nullptr) {
+        return -EFAULT;
+    }
+    Guard guard(layer());
+    return name_of_peer(socket, address, length);
 }
 
 }  // namespace shunt::socket

@@ -1,7 +1,8 @@
-// Socket options as one table: level, name, how to read it, how to set it, whether a socket that becomes ours takes it over from the kernel's; and
-// the list of those that the kernel's descriptor may keep for itself.
+// Socket options as one table: level, name, how to read it, how to set it, whether a socket that becomes ours takes it over from the kernel's.
+// Values that a program sets have passed the kernel's own socket first, which knows what Linux refuses, but not the state of ours.
 #include "socket/options.hpp"
 
+#include <linux/socket.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 
@@ -9,10 +10,8 @@
 #include <array>
 #include <cstring>
 #include <iterator>
-#include <string_view>
 #include <utility>
 
-#include "base/sys.hpp"
 #include "socket/guard.hpp"
 #include "socket/opening.hpp"
 #include "socket/tcp_info.hpp"
@@ -21,30 +20,8 @@
 namespace shunt::socket {
 namespace {
 
-constexpr int buffer_lock_option = 72;  // SO_BUF_LOCK, Linux 5.14
-constexpr int meminfo_option = 55;      // SO_MEMINFO
-
-struct Value {
-    void* data;
-    socklen_t* length;
-
-    // Linux copies as much of an int as fits, and a single byte for short requests.
-    long give(const void* from, std::size_t size) const noexcept {
-        const auto n = static_cast<socklen_t>(std::min<std::size_t>(*length, size));
-        std::memcpy(data, from, n);
-        *length = n;
-        return 0;
-    }
-    long give(int value) const noexcept { return give(&value, sizeof value); }
-};
-
-struct Row {
-    int level;
-    int name;
-    long (*get)(Layer&, Socket&, Value) noexcept;               // null: ENOPROTOOPT
-    long (*set)(Layer&, Socket&, int value) noexcept;           // integers; null: read-only
-    bool imported;
-};
+constexpr int linger2_max_s = 120;      // TCP_FIN_TIMEOUT_MAX
+constexpr int protocol_option = 52;     // IP_PROTOCOL: of a connected kind it is the port
 
 tcp::ConnectionOptions& tcp_options(Socket& socket) noexcept { return socket.connection != nullptr ? socket.connection->options : socket.options; }
 
@@ -89,7 +66,6 @@ long put_receive_buffer(Layer& layer, Socket& socket, int value) noexcept {
     const std::uint32_t bytes = doubled(value, 2304);
     if (socket.udp != nullptr) {
         socket.udp->rcvbuf = bytes;
-        return 0;
     }
     return change(layer, socket, [bytes](tcp::ConnectionOptions& o) { o.rcvbuf = bytes, o.rcvbuf_locked = true; });
 }
@@ -100,13 +76,16 @@ long put_send_buffer(Layer& layer, Socket& socket, int value) noexcept {
     return change(layer, socket, [bytes](tcp::ConnectionOptions& o) { o.sndbuf = bytes, o.sndbuf_locked = true; });
 }
 
+// Linux compares without a sign: less than nothing is the most.
+int limited(int value, int most) noexcept { return static_cast<int>(std::min(static_cast<unsigned>(value), static_cast<unsigned>(most))); }
+
 // Doubled, and limited by the tunable, as Linux.
 long set_receive_buffer(Layer& layer, Socket& socket, int value) noexcept {
-    return put_receive_buffer(layer, socket, std::min(value, layer.stack->tunables().rmem_max));
+    return put_receive_buffer(layer, socket, limited(value, layer.stack->tunables().rmem_max));
 }
 
 long set_send_buffer(Layer& layer, Socket& socket, int value) noexcept {
-    return put_send_buffer(layer, socket, std::min(value, layer.stack->tunables().wmem_max));
+    return put_send_buffer(layer, socket, limited(value, layer.stack->tunables().wmem_max));
 }
 
 long get_error(Layer&, Socket& socket, Value value) noexcept {
@@ -150,8 +129,14 @@ long set_timestamping(Layer& layer, Socket& socket, int value) noexcept {
     namespace bits = tcp::timestamping;
     const auto flags = static_cast<std::uint32_t>(value);
     tcp::Connection* c = socket.connection;
-    if ((flags & ~bits::all) != 0) {
+    if ((flags & ~bits::all) != 0 || (flags & (bits::opt_id_tcp | bits::opt_id)) == bits::opt_id_tcp) {
         return -EINVAL;
+    }
+    if ((flags & bits::bind_phc) != 0) {
+        return -EOPNOTSUPP;
+    }
+    if (socket.udp != nullptr && (flags & bits::any_tx) != 0) {
+        return -ENOPROTOOPT;
     }
     if ((flags & bits::opt_id) != 0 && socket.udp == nullptr && (socket.options.timestamping & bits::opt_id) == 0) {
         if (c == nullptr || c->state == tcp::State::closed) {
@@ -168,7 +153,7 @@ long set_notsent_lowat(Layer& layer, Socket& socket, int value) noexcept {
 
 long set_window_clamp(Layer& layer, Socket& socket, int value) noexcept {
     constexpr int minimum = 1152;
-    if (value < 0 || (value == 0 && socket.connection != nullptr)) {
+    if (value == 0 && (socket.connection != nullptr || socket.listener != nullptr)) {
         return -EINVAL;
     }
     const auto clamp = static_cast<std::uint32_t>(value == 0 ? 0 : std::max(value, minimum));
@@ -216,10 +201,22 @@ long set_receive_low_water(Layer& layer, Socket& socket, int value) noexcept {
     Row{level, name, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(s.member)); },                   \
         [](Layer&, Socket& s, int value) noexcept -> long { s.member = value != 0; return 0; }, imported}
 
+}  // namespace
+
+long set_congestion(Layer& layer, Socket& socket, std::string_view name) noexcept {
+    const auto algorithm = tcp::congestion::find(name);
+    if (name.empty() || !algorithm) {
+        return name.empty() ? -EINVAL : -ENOENT;
+    }
+    return change(layer, socket, [algorithm](tcp::ConnectionOptions& o) { o.congestion = *algorithm; });
+}
+
 // Bytes a second; all bits set: as fast as it goes.
 long set_pacing(Layer& layer, Socket& socket, std::uint64_t rate) noexcept {
     return change(layer, socket, [rate](tcp::ConnectionOptions& o) { o.max_pacing_rate = rate == UINT64_MAX ? 0 : std::max(static_cast<float>(rate), 1.0F); });
 }
+
+namespace {
 
 // What the connection runs, or will run.
 long get_congestion(Layer& layer, Socket& socket, Value value) noexcept {
@@ -230,12 +227,43 @@ long get_congestion(Layer& layer, Socket& socket, Value value) noexcept {
     return value.give(name, sizeof name);
 }
 
-long set_congestion(Layer& layer, Socket& socket, std::string_view name) noexcept {
-    const auto algorithm = tcp::congestion::find(name);
-    if (name.empty() || !algorithm) {
-        return name.empty() ? -EINVAL : -ENOENT;
+int port_of(const Socket& socket) noexcept {
+    if (socket.udp != nullptr) {
+        return socket.udp->local_port;
     }
-    return change(layer, socket, [algorithm](tcp::ConnectionOptions& o) { o.congestion = *algorithm; });
+    return socket.connection != nullptr ? socket.connection->local_port : socket.bound_port;
+}
+
+// As getpeername, but the whole name must be asked for at most.
+long get_peer(Layer&, Socket& socket, Value value) noexcept {
+    sockaddr_storage name{};
+    socklen_t length = sizeof name;
+    if (const long error = name_of_peer(socket, reinterpret_cast<sockaddr*>(&name), &length); error != 0) {
+        return error;
+    }
+    return length < *value.length ? -EINVAL : value.give(&name, length);
+}
+
+long get_buffer_locks(Layer&, Socket& socket, Value value) noexcept {
+    const tcp::ConnectionOptions& o = tcp_options(socket);
+    return value.give((o.sndbuf_locked ? SOCK_SNDBUF_LOCK : 0) | (o.rcvbuf_locked ? SOCK_RCVBUF_LOCK : 0));
+}
+
+// A size that is fixed without having been set is the one of the moment.
+long set_buffer_locks(Layer& layer, Socket& socket, int value) noexcept {
+    if ((value & ~SOCK_BUF_LOCK_MASK) != 0) {
+        return -EINVAL;
+    }
+    int sizes[2] = {};
+    socklen_t length = sizeof(int);
+    get_buffer(layer, socket, Value{&sizes[0], &length, false}, false);
+    get_buffer(layer, socket, Value{&sizes[1], &length, false}, true);
+    return change(layer, socket, [&](tcp::ConnectionOptions& o) {
+        o.sndbuf = static_cast<std::uint32_t>(sizes[0]);
+        o.rcvbuf = static_cast<std::uint32_t>(sizes[1]);
+        o.sndbuf_locked = (value & SOCK_SNDBUF_LOCK) != 0;
+        o.rcvbuf_locked = (value & SOCK_RCVBUF_LOCK) != 0;
+    });
 }
 
 long get_mtu(Layer&, Socket& socket, Value value) noexcept {
@@ -290,6 +318,9 @@ const Row rows[] = {
          return *v.length >= sizeof bytes ? v.give(&bytes, sizeof bytes) : v.give(static_cast<int>(std::min<std::uint64_t>(bytes, UINT32_MAX)));
      },
      [](Layer& l, Socket& s, int value) noexcept { return set_pacing(l, s, value == -1 ? UINT64_MAX : static_cast<std::uint32_t>(value)); }, true},
+    {SOL_SOCKET, SO_PEERNAME, get_peer, nullptr, false},
+    {SOL_SOCKET, SO_BUF_LOCK, get_buffer_locks, set_buffer_locks, false},
+    SHUNT_SOCKET_FLAG(SOL_SOCKET, SO_RXQ_OVFL, receives.drops, true),
     SHUNT_TCP_FLAG(SOL_SOCKET, SO_KEEPALIVE, keepalive, true),
     SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_NODELAY, nodelay, true),
     SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_CORK, cork, true),
@@ -299,7 +330,12 @@ const Row rows[] = {
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_KEEPCNT, keepcnt, 1, 127, l.stack->tunables().tcp_keepalive_probes, true),
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_SYNCNT, syn_retries, 1, 127, l.stack->tunables().tcp_syn_retries, true),
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout_ms, 0, 0x7fffffff, 0, true),
-    SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_LINGER2, linger2_s, -1, 3600, l.stack->tunables().tcp_fin_timeout, false),
+    {IPPROTO_TCP, TCP_LINGER2,
+     [](Layer& l, Socket& s, Value v) noexcept {
+         const int set = tcp_options(s).linger2_s;
+         return v.give(set != 0 ? set : l.stack->tunables().tcp_fin_timeout);
+     },
+     [](Layer& l, Socket& s, int value) noexcept { return change(l, s, [value](tcp::ConnectionOptions& o) { o.linger2_s = std::clamp(value, -1, linger2_max_s); }); }, true},
     {IPPROTO_TCP, TCP_MAXSEG,
      [](Layer&, Socket& s, Value v) noexcept {
          const int next = s.options.maxseg != 0 ? s.options.maxseg : 536;
@@ -311,7 +347,7 @@ const Row rows[] = {
          }
          s.options.maxseg = static_cast<std::uint16_t>(value);
          return 0;
-     }, false},
+     }, true},
     {IPPROTO_TCP, TCP_DEFER_ACCEPT, [](Layer&, Socket& s, Value v) noexcept { return v.give(to_seconds(tcp_options(s).defer_accept)); },
      [](Layer& l, Socket& s, int value) noexcept { return change(l, s, [value](tcp::ConnectionOptions& o) { o.defer_accept = to_timeouts(value); }); }, true},
     {IPPROTO_TCP, TCP_FASTOPEN, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>((s.listener != nullptr ? s.listener->options : s.options).fast_open_queue)); },
@@ -340,18 +376,23 @@ const Row rows[] = {
          }
          return change(l, s, [value](tcp::ConnectionOptions& o) { o.mtu_discover = static_cast<std::uint8_t>(value); });
      }, true},
-    {SOL_SOCKET, SO_TIMESTAMPING, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(tcp_options(s).timestamping)); }, set_timestamping, true},
-    {SOL_SOCKET, meminfo_option, get_memory_info, nullptr, false},
+    {SOL_SOCKET, SO_TIMESTAMPING,
+     [](Layer&, Socket& s, Value v) noexcept {
+         const int flags_and_clock[2] = {static_cast<int>(tcp_options(s).timestamping), 0};
+         return v.give(flags_and_clock, sizeof flags_and_clock);
+     }, set_timestamping, true},
+    {SOL_SOCKET, SO_MEMINFO, get_memory_info, nullptr, false},
     {IPPROTO_TCP, TCP_INFO, get_tcp_info, nullptr, false},
     {IPPROTO_TCP, TCP_CC_INFO, get_congestion_info, nullptr, false},
     {IPPROTO_TCP, TCP_CONGESTION, get_congestion, nullptr, false},
     {IPPROTO_IP, IP_MTU, get_mtu, nullptr, false},
-    {IPPROTO_IP, IP_TOS, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.options.tos); },
+    {IPPROTO_IP, IP_TOS, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.udp != nullptr ? s.udp->tos : s.options.tos); },
      [](Layer& l, Socket& s, int value) noexcept -> long {
          if (s.udp != nullptr) {
              s.udp->tos = static_cast<std::uint8_t>(value);
+             return 0;
          }
-         return change(l, s, [value](tcp::ConnectionOptions& o) { o.tos = static_cast<std::uint8_t>(value & ~3); });
+         return change(l, s, [value](tcp::ConnectionOptions& o) { o.tos = static_cast<std::uint8_t>(value & ~3); });  // ECN is TCP's own
      }, true},
     {IPPROTO_IP, IP_TTL, [](Layer& l, Socket& s, Value v) noexcept { return v.give(s.options.ttl != 0 ? s.options.ttl : l.stack->tunables().ip_default_ttl); },
      [](Layer& l, Socket& s, int value) noexcept -> long {
@@ -363,229 +404,30 @@ const Row rows[] = {
              s.udp->ttl = ttl;
          }
          return change(l, s, [ttl](tcp::ConnectionOptions& o) { o.ttl = ttl; });
+     }, true},
+    SHUNT_SOCKET_FLAG(IPPROTO_IP, IP_PKTINFO, receives.pktinfo, true),
+    SHUNT_SOCKET_FLAG(IPPROTO_IP, IP_RECVTTL, receives.ttl, true),
+    SHUNT_SOCKET_FLAG(IPPROTO_IP, IP_RECVTOS, receives.tos, true),
+    SHUNT_SOCKET_FLAG(IPPROTO_IP, IP_RECVORIGDSTADDR, receives.destination, true),
+    {IPPROTO_IP, protocol_option, [](Layer&, Socket& s, Value v) noexcept { return v.give(port_of(s)); }, nullptr, false},
+    SHUNT_SOCKET_FLAG(IPPROTO_IPV6, IPV6_RECVPKTINFO, receives.pktinfo_v6, true),
+    {IPPROTO_IPV6, IPV6_V6ONLY, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.v6only ? 1 : 0); },
+     [](Layer&, Socket& s, int value) noexcept -> long {
+         if (port_of(s) != 0) {
+             return -EINVAL;
+         }
+         s.v6only = value != 0;
+         return 0;
      }, false},
-    SHUNT_SOCKET_FLAG(IPPROTO_IP, IP_PKTINFO, pktinfo, true),
-    SHUNT_SOCKET_FLAG(IPPROTO_IPV6, IPV6_RECVPKTINFO, pktinfo, true),
-    SHUNT_SOCKET_FLAG(IPPROTO_IPV6, IPV6_V6ONLY, v6only, false),
-};
-
-struct Name {
-    int level;
-    int name;
-};
-
-// They mean nothing here (marks, the kernel's polling, its routes), are advice, or belong to groups, which are the kernel's side of the socket.
-constexpr Name kept[] = {
-    {SOL_SOCKET, SO_DEBUG}, {SOL_SOCKET, SO_DONTROUTE}, {SOL_SOCKET, SO_NO_CHECK}, {SOL_SOCKET, SO_PRIORITY},
-    {SOL_SOCKET, SO_BSDCOMPAT}, {SOL_SOCKET, SO_PASSCRED}, {SOL_SOCKET, SO_MARK}, {SOL_SOCKET, SO_INCOMING_CPU}, {SOL_SOCKET, SO_BUSY_POLL},
-    {SOL_SOCKET, SO_PREFER_BUSY_POLL}, {SOL_SOCKET, SO_BUSY_POLL_BUDGET}, {SOL_SOCKET, SO_SELECT_ERR_QUEUE},
-    {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS}, {IPPROTO_TCP, TCP_THIN_DUPACK}, {IPPROTO_TCP, TCP_SAVE_SYN},
-    {IPPROTO_UDP, UDP_GRO},
-    {IPPROTO_IP, IP_FREEBIND}, {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT},
-    {IPPROTO_IP, IP_UNICAST_IF}, {IPPROTO_IP, IP_NODEFRAG}, {IPPROTO_IP, IP_MULTICAST_IF}, {IPPROTO_IP, IP_MULTICAST_TTL},
-    {IPPROTO_IP, IP_MULTICAST_LOOP}, {IPPROTO_IP, IP_MULTICAST_ALL}, {IPPROTO_IP, IP_ADD_MEMBERSHIP}, {IPPROTO_IP, IP_DROP_MEMBERSHIP},
-    {IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP}, {IPPROTO_IP, IP_DROP_SOURCE_MEMBERSHIP}, {IPPROTO_IP, IP_BLOCK_SOURCE}, {IPPROTO_IP, IP_UNBLOCK_SOURCE},
-    {IPPROTO_IP, IP_MSFILTER}, {IPPROTO_IP, MCAST_JOIN_GROUP}, {IPPROTO_IP, MCAST_LEAVE_GROUP}, {IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP},
-    {IPPROTO_IP, MCAST_LEAVE_SOURCE_GROUP}, {IPPROTO_IP, MCAST_BLOCK_SOURCE}, {IPPROTO_IP, MCAST_UNBLOCK_SOURCE}, {IPPROTO_IP, MCAST_MSFILTER},
+    {IPPROTO_IPV6, IPV6_MTU, get_mtu, nullptr, false},
 };
 
 #undef SHUNT_TCP_FLAG
 #undef SHUNT_TCP_NUMBER
 #undef SHUNT_SOCKET_FLAG
 
-bool is_for_streams(int level, int name) noexcept {
-    return level == IPPROTO_TCP || (level == SOL_SOCKET && (name == SO_TIMESTAMPING || name == SO_ZEROCOPY));
-}
-
-const Row* find_row(bool is_stream, int level, int name) noexcept {
-    for (const Row& row : rows) {
-        if (row.level == level && row.name == name && (is_stream || !is_for_streams(level, name))) {
-            return &row;
-        }
-    }
-    return nullptr;
-}
-
-// Structures have no row.
-bool is_structure(int level, int name) noexcept {
-    return level == SOL_SOCKET && (name == SO_LINGER || name == SO_RCVTIMEO || name == SO_SNDTIMEO);
-}
-
-Duration to_timeout(const timeval& value) noexcept {
-    if (value.tv_sec < 0) {
-        return Duration{};
-    }
-    const Duration d = std::chrono::seconds(value.tv_sec) + std::chrono::microseconds(value.tv_usec);
-    return d == Duration{} ? Duration::max() : d;
-}
-
-timeval from_timeout(Duration d) noexcept {
-    const auto us = d == Duration::max() ? 0 : d.count() / 1000;
-    return {static_cast<time_t>(us / 1'000'000), static_cast<suseconds_t>(us % 1'000'000)};
-}
-
 }  // namespace
 
-OptionKind kind_of_option(bool is_stream, int level, int name) noexcept {
-    if (is_structure(level, name) || find_row(is_stream, level, name) != nullptr) {
-        return OptionKind::carried;
-    }
-    const bool is_kept = std::any_of(std::begin(kept), std::end(kept), [&](const Name& each) { return each.level == level && each.name == name; });
-    return is_kept || level == IPPROTO_IPV6 ? OptionKind::kept : OptionKind::foreign;
-}
-
-namespace {
-
-using CongestionName = std::array<char, 16>;
-
-CongestionName congestion_of(int fd) noexcept {
-    CongestionName name{};
-    socklen_t length = name.size() - 1;
-    sys::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), &length);
-    return name;
-}
-
-// What a kernel's socket says before anybody has set anything: the host's own tunables, which are not the program's wish and must not hide ours.
-struct Untouched {
-    explicit Untouched(int type) noexcept {
-        const auto fd = static_cast<int>(sys::socket(AF_INET, type, 0));
-        for (std::size_t i = 0; i < values.size(); ++i) {
-            socklen_t length = sizeof(int);
-            values.at(i) = -1;
-            sys::getsockopt(fd, rows[i].level, rows[i].name, &values.at(i), &length);
-        }
-        congestion = congestion_of(fd);
-        sys::close(fd);
-    }
-    std::array<int, std::size(rows)> values;
-    CongestionName congestion;
-};
-
-const Untouched& untouched(bool is_stream) noexcept {
-    static const Untouched stream(SOCK_STREAM), datagram(SOCK_DGRAM);
-    return is_stream ? stream : datagram;
-}
-
-}  // namespace
-
-void import_options(Socket& socket, int fd) noexcept {
-    Guard guard(layer());
-    const bool is_stream = socket.udp == nullptr;
-    for (std::size_t i = 0; i < std::size(rows); ++i) {
-        const Row& row = rows[i];
-        int value = 0;
-        socklen_t length = sizeof value;
-        const bool applies = row.imported && row.set != nullptr && find_row(is_stream, row.level, row.name) != nullptr;
-        const bool is_there = applies && sys::getsockopt(fd, row.level, row.name, &value, &length) == 0 && length == sizeof value;
-        if (is_there && value != untouched(is_stream).values.at(i)) {
-            row.set(guard.layer(), socket, value);
-        }
-    }
-    int locks = 0;
-    socklen_t length = sizeof locks;
-    if (sys::getsockopt(fd, SOL_SOCKET, buffer_lock_option, &locks, &length) == 0) {
-        int bytes = 0;
-        length = sizeof bytes;
-        if ((locks & 2) != 0 && sys::getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length) == 0) {
-            set_receive_buffer(guard.layer(), socket, bytes / 2);
-        }
-        if ((locks & 1) != 0 && sys::getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &length) == 0) {
-            set_send_buffer(guard.layer(), socket, bytes / 2);
-        }
-    }
-    linger linger_value{};
-    length = sizeof linger_value;
-    if (sys::getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger_value, &length) == 0 && linger_value.l_onoff != 0) {
-        socket.linger_s = linger_value.l_linger;
-    }
-    if (socket.udp == nullptr) {
-        const CongestionName name = congestion_of(fd);  // one that we do not have reads back as what runs
-        const auto algorithm = name == untouched(true).congestion ? std::nullopt : tcp::congestion::find(name.data());
-        socket.options.congestion = algorithm.value_or(socket.options.congestion);
-    }
-    timeval timeout{};
-    length = sizeof timeout;
-    if (sys::getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &length) == 0) {
-        socket.rcvtimeo = to_timeout(timeout);
-    }
-    length = sizeof timeout;
-    if (sys::getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, &length) == 0) {
-        socket.sndtimeo = to_timeout(timeout);
-    }
-}
-
-long get_option(Socket& socket, int level, int name, void* value, socklen_t* length) noexcept {
-    if (value == nullptr || length == nullptr) {
-        return -EFAULT;
-    }
-    Guard guard(layer());
-    const Value out{value, length};
-    if (level == SOL_SOCKET && name == SO_LINGER) {
-        const linger setting{socket.linger_s >= 0 ? 1 : 0, std::max(socket.linger_s, 0)};
-        return out.give(&setting, sizeof setting);
-    }
-    if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO)) {
-        const timeval timeout = from_timeout(name == SO_RCVTIMEO ? socket.rcvtimeo : socket.sndtimeo);
-        return out.give(&timeout, sizeof timeout);
-    }
-    const Row* row = find_row(socket.udp == nullptr, level, name);
-    return row != nullptr && row->get != nullptr ? row->get(guard.layer(), socket, out) : -ENOPROTOOPT;
-}
-
-long set_option(Socket& socket, int level, int name, const void* value, socklen_t length) noexcept {
-    if (value == nullptr) {
-        return -EFAULT;
-    }
-    Guard guard(layer());
-    if (level == SOL_SOCKET && name == SO_LINGER) {
-        linger setting;
-        if (length < sizeof setting) {
-            return -EINVAL;
-        }
-        std::memcpy(&setting, value, sizeof setting);
-        socket.linger_s = setting.l_onoff != 0 ? setting.l_linger : -1;
-        return 0;
-    }
-    if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO)) {
-        timeval timeout;
-        if (length < sizeof timeout) {
-            return -EINVAL;
-        }
-        std::memcpy(&timeout, value, sizeof timeout);
-        if (timeout.tv_usec < 0 || timeout.tv_usec >= 1'000'000) {
-            return -EDOM;
-        }
-        (name == SO_RCVTIMEO ? socket.rcvtimeo : socket.sndtimeo) = to_timeout(timeout);
-        return 0;
-    }
-    if (level == IPPROTO_TCP && name == TCP_CONGESTION && socket.udp == nullptr) {
-        return set_congestion(guard.layer(), socket, {static_cast<const char*>(value), strnlen(static_cast<const char*>(value), length)});
-    }
-    if (level == SOL_SOCKET && name == SO_MAX_PACING_RATE && length >= sizeof(std::uint64_t)) {
-        std::uint64_t rate;
-        std::memcpy(&rate, value, sizeof rate);
-        return set_pacing(guard.layer(), socket, rate);
-    }
-    if (level == IPPROTO_TCP && name == TCP_FASTOPEN_KEY && socket.udp == nullptr) {
-        return set_fast_open_keys(socket, value, length);
-    }
-    const Row* row = find_row(socket.udp == nullptr, level, name);
-    if (row == nullptr || row->set == nullptr) {
-        return -ENOPROTOOPT;
-    }
-    int number = 0;
-    if (length >= sizeof number) {
-        std::memcpy(&number, value, sizeof number);
-    } else if (length == 1 && level == IPPROTO_IP) {
-        number = *static_cast<const unsigned char*>(value);
-    } else {
-        return -EINVAL;
-    }
-    return row->set(guard.layer(), socket, number);
-}
-
-bool is_ours_alone(int level, int name) noexcept {
-    return level == IPPROTO_TCP ? name == TCP_QUICKACK || name == TCP_CORK : level == SOL_SOCKET && name == SO_TIMESTAMPING;
-}
+std::span<const Row> option_rows() noexcept { return rows; }
 
 }  // namespace shunt::socket

@@ -66,7 +66,7 @@ long get_option(Socket& socket, int level, int name, void* value, socklen_t* len
 enum class OptionKind : std::uint8_t { carried, kept, foreign };
 OptionKind kind_of_option(bool is_stream, int level, int name) noexcept;
 // Set again and again while a connection lives, or refused by a socket that is not connected: the kernel's, out of the game by then, need not hear of them.
-bool is_ours_alone(int level, int name) noexcept;
+bool is_ours_alone(bool is_stream, int level, int name) noexcept;
 // ENOPROTOOPT for what is not carried. The shim sets the option on the kernel's fd as well (before), so that a fall-back has it.
 long set_option(Socket& socket, int level, int name, const void* value, socklen_t length) noexcept;
 long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept;
@@ -82,9 +82,10 @@ long control(Socket& socket, unsigned long request, void* argument) noexcept;
 // What poll(2) would report for the socket now: our side only. Cheap; polls the ports first.
 short readiness(Socket& socket) noexcept;
 
-// One entry of a poll: ours (socket != nullptr; for is_both() sockets `fd` is watched as well) or the kernel's.
+// One entry of a poll: ours (socket != nullptr; for is_both() sockets `fd` is watched as well), an epoll descriptor with a set of ours, or the kernel's.
 struct PollItem {
     Socket* socket = nullptr;
+    EpollSet* set = nullptr;
     int fd = -1;
     short events = 0;
     short revents = 0;  // out
@@ -98,8 +99,13 @@ void release(EpollSet& set) noexcept;
 bool is_empty(const EpollSet& set) noexcept;          // none of our sockets in it: epoll_wait may go to the kernel
 // As epoll_ctl(2) for one of our sockets under descriptor `fd`; for is_both() sockets the shim adds the kernel's fd to the kernel's set as well.
 long epoll_control(EpollSet& set, int operation, int fd, Socket& socket, const epoll_event* event) noexcept;
-// A descriptor was closed: it leaves every set (Linux does that when the last descriptor of the description goes; release() does that part).
-void epoll_forget(EpollSet& set, int fd, Socket& socket) noexcept;
+// The same for a set in a set: `fd` is the inner one's, and the kernel, which has judged depth and loops, has it in its set.
+long epoll_control(EpollSet& set, int operation, int fd, EpollSet& inner, const epoll_event* event) noexcept;
+// What is in the kernel's set as well is registered there with this as its data, so that it is told once and EPOLLONESHOT is one shot.
+epoll_data_t mark_in_kernel(EpollSet& set, int fd, Socket& socket, bool is_in_kernel) noexcept;
+epoll_data_t mark_in_kernel(EpollSet& set, int fd, EpollSet& inner) noexcept;
+// What the kernel's epoll_wait gave, with the program's own data again. How many are left.
+int take_from_kernel(EpollSet& set, int epfd, epoll_event* events, int count) noexcept;
 // As epoll_pwait2(2), over our sockets and whatever is in the kernel's set `epfd`.
 long epoll_wait(EpollSet& set, int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask) noexcept;
 

@@ -35,7 +35,14 @@ struct Socket {
     FastOpenKeys fast_open_keys{};   // for the listener that it may become
     bool reuse_port = false;
     bool broadcast = false;
-    bool pktinfo = false;
+    struct {                      // what recvmsg tells beside the data
+        bool pktinfo : 1 = false;
+        bool pktinfo_v6 : 1 = false;
+        bool ttl : 1 = false;
+        bool tos : 1 = false;
+        bool destination : 1 = false;  // IP_RECVORIGDSTADDR
+        bool drops : 1 = false;        // SO_RXQ_OVFL
+    } receives;
     bool timestamp = false;       // SO_TIMESTAMP
     bool timestamp_ns = false;    // SO_TIMESTAMPNS
     bool inq = false;             // TCP_INQ: recvmsg says how much is left
@@ -49,16 +56,18 @@ struct Socket {
     SleeperMask sleepers = 0;
 };
 
-// One socket in one set under one descriptor.
+// One socket, or one set, in one set under one descriptor.
 struct Interest {
     Socket* socket = nullptr;
+    EpollSet* inner = nullptr;    // when it is no socket
     EpollSet* set = nullptr;
     int fd = -1;
     std::uint32_t events = 0;
     epoll_data_t data{};
     bool is_ready = false;        // on the set's ready list
     bool is_disabled = false;     // EPOLLONESHOT has fired
-    Interest* next_of_socket = nullptr;
+    bool is_in_kernel = false;    // the kernel's set has the descriptor too, with this as its data
+    Interest* next_of_source = nullptr;  // of the socket, or of the inner set
     Interest* next_of_set = nullptr;
     Interest* previous_of_set = nullptr;
     Interest* next_ready = nullptr;
@@ -71,6 +80,7 @@ struct EpollSet {
     Interest* interests = nullptr;
     Interest* ready_head = nullptr;
     Interest* ready_tail = nullptr;
+    Interest* outer = nullptr;    // in the sets that this one is in
     SleeperMask sleepers = 0;
     Time kernel_asked{};          // when the kernel's part of the set was last looked at
     bool kernel_took_all = false; // of the caller's room: our turn
@@ -113,8 +123,16 @@ timespec wall_time(const Layer& layer) noexcept;
 // What poll(2) would say of our side.
 short readiness_of(const Layer& layer, const Socket& socket) noexcept;
 void detach_from_sets(Layer& layer, Socket& socket) noexcept;
+short readiness_of(const Layer& layer, const EpollSet& set) noexcept;
 void make_ready(EpollSet& set, Interest& interest) noexcept;
+// Something happened: onto the ready list, and everybody is woken who waits for the set, or for a set that it is in.
+void tell(Layer& layer, Interest& interest) noexcept;
+void tell(Layer& layer, Socket& socket) noexcept;
+void drop_reference(Layer& layer, EpollSet& set) noexcept;
 std::uint32_t events_of(const Layer& layer, const Interest& interest) noexcept;
+
+// getpeername's answer. With the lock held.
+long name_of_peer(const Socket& socket, sockaddr* address, socklen_t* length) noexcept;
 
 // ---- addresses
 struct Address {

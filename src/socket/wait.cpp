@@ -61,8 +61,8 @@ void mark(const WaitFor& what, SleeperMask bit, bool on) noexcept {
             apply(socket->sleepers);
         }
     }
-    if (what.set != nullptr) {
-        apply(what.set->sleepers);
+    for (EpollSet* set : what.sets) {
+        apply(set->sleepers);
     }
 }
 

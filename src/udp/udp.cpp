@@ -375,6 +375,9 @@ void Udp::input(Packet* packet, const Ipv4Verdict& ip, Time now, bool& no_socket
     meta.address = ip.source;
     meta.port = header.source_port;
     meta.local_address = ip.destination;
+    meta.drops = endpoint->drops;
+    meta.ttl = ip.ttl;
+    meta.tos = ip.tos;
     meta.stamp_ns = now.time_since_epoch().count();
     packet->trim_front(sizeof(wire::UdpHeader));
     endpoint->rcv_queued += memory;

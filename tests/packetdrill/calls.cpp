@@ -135,7 +135,7 @@ long Calls::get_option(int fd, int level, int name, void* value, socklen_t* leng
 // As the shim: the kernel's socket first, which also knows what is no option at all.
 long Calls::set_option(int fd, int level, int name, const void* value, socklen_t length) {
     const Entry entry = find(fd);
-    const bool is_ours_alone = entry.socket != nullptr && socket::is_ours_alone(level, name);
+    const bool is_ours_alone = entry.socket != nullptr && socket::is_ours_alone(socket::is_stream(*entry.socket), level, name);
     const long result = is_ours_alone ? 0 : sys::setsockopt(fd, level, name, value, length);
     if (entry.socket == nullptr || result != 0) {
         return result;
@@ -167,7 +167,7 @@ long Calls::ioctl(int fd, unsigned long request, void* argument) {
 
 long Calls::poll(pollfd* fds, std::size_t count, int timeout_ms) {
     std::vector<socket::PollItem> items(count);
-    std::transform(fds, fds + count, items.begin(), [this](const pollfd& each) { return socket::PollItem{find(each.fd).socket, each.fd, each.events, 0}; });
+    std::transform(fds, fds + count, items.begin(), [this](const pollfd& each) { return socket::PollItem{find(each.fd).socket, nullptr, each.fd, each.events, 0}; });
     const timespec timeout = to_timespec(timeout_ms);
     const long result = socket::poll(world_.stack(), items, timeout_ms >= 0 ? &timeout : nullptr, nullptr);
     std::transform(items.begin(), items.end(), fds, fds, [](const socket::PollItem& item, pollfd each) {

@@ -97,6 +97,24 @@ CHECK(options_are_inherited) {
     close_all({client, server, from});
 }
 
+// What is set on a fresh socket holds when its side is known.
+CHECK(options_set_before_connect) {
+    const int from = listener();
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    say_set(fd, "ttl", IPPROTO_IP, IP_TTL, 33);
+    say_set(fd, "tos", IPPROTO_IP, IP_TOS, 0x10);
+    say_set(fd, "linger2", IPPROTO_TCP, TCP_LINGER2, 7);
+    say_set(fd, "maxseg", IPPROTO_TCP, TCP_MAXSEG, 500);
+    say_set(fd, "recvttl", IPPROTO_IP, IP_RECVTTL, 1);
+    say_set(fd, "locks", SOL_SOCKET, SO_BUF_LOCK, 3);
+    say_set(fd, "rcvbuf", SOL_SOCKET, SO_RCVBUF, 50'000);
+    const sockaddr_in to = at(port_of(from));
+    connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to);
+    say("%d %d %d %d %d %d %d", get(fd, IPPROTO_IP, IP_TTL), get(fd, IPPROTO_IP, IP_TOS), get(fd, IPPROTO_TCP, TCP_LINGER2), get(fd, IPPROTO_TCP, TCP_MAXSEG) <= 500,
+        get(fd, IPPROTO_IP, IP_RECVTTL), get(fd, SOL_SOCKET, SO_BUF_LOCK), get(fd, SOL_SOCKET, SO_RCVBUF));
+    close_all({from, fd});
+}
+
 CHECK(options_of_datagrams) {
     const int fd = bound(SOCK_DGRAM, address);
     say_set(fd, "broadcast", SOL_SOCKET, SO_BROADCAST, 1);

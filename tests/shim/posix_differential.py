@@ -15,9 +15,7 @@ LINKS = {
     "loop": (["--link", "loop"], "127.0.0.1"),
 }
 # Differences that are known, each with its reason. One that is gone fails the test: take it out of here.
-KNOWN = {
-    "epoll_in_epoll": "a set that is in another set, or in a poll, does not tell of our sockets",
-}
+KNOWN = {}
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("SHUNT_", "LD_PRELOAD"))}
 
 

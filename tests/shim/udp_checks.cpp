@@ -339,3 +339,39 @@ CHECK(names_of_wildcard_sockets) {
     say_result("in use", bind(again, reinterpret_cast<const sockaddr*>(&same), sizeof same));
     close_all({any, peer, again});
 }
+
+// Everything that recvmsg can tell of a datagram, in Linux's order.
+CHECK(what_a_datagram_brings_along) {
+    const int to = bound(SOCK_DGRAM, address), from = bound(SOCK_DGRAM, address);
+    const int on = 1, ttl = 9, tos = 0x28, stamps = (1 << 3) | (1 << 4);
+    for (const int name : {IP_PKTINFO, IP_RECVTTL, IP_RECVTOS, IP_RECVORIGDSTADDR}) {
+        setsockopt(to, IPPROTO_IP, name, &on, sizeof on);
+    }
+    setsockopt(to, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+    setsockopt(to, SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof stamps);
+    setsockopt(from, IPPROTO_IP, IP_TTL, &ttl, sizeof ttl);
+    setsockopt(from, IPPROTO_IP, IP_TOS, &tos, sizeof tos);
+    const sockaddr_in name = at(port_of(to));
+    sendto(from, "x", 1, 0, reinterpret_cast<const sockaddr*>(&name), sizeof name);
+    char data[4];
+    alignas(cmsghdr) char control[512];
+    iovec piece{data, sizeof data};
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    say_result("received", recvmsg(to, &message, 0));
+    for (cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr; each = CMSG_NXTHDR(&message, each)) {
+        say("%d.%d/%zu", each->cmsg_level, each->cmsg_type, each->cmsg_len);
+        if (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_TTL) {
+            say("ttl %d", *reinterpret_cast<int*>(CMSG_DATA(each)));
+        } else if (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_TOS) {
+            say("tos %x", *CMSG_DATA(each));
+        } else if (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_ORIGDSTADDR) {
+            const auto* own = reinterpret_cast<const sockaddr_in*>(CMSG_DATA(each));
+            say("to %d", own->sin_addr.s_addr == address.s_addr && own->sin_port == name.sin_port);
+        }
+    }
+    close_all({to, from});
+}
