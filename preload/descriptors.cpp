@@ -87,15 +87,13 @@ int control(int fd, int command, long argument) noexcept {
         return after_duplicate(fd, real.fcntl64(fd, command, argument));
     }
     const int result = real.fcntl64(fd, command, argument);
-    if (command == F_SETFL && result == 0) {
-        if (socket::Socket* socket = fds.socket_of(fd)) {
+    const bool is_setting = command == F_SETFL || command == F_SETOWN || command == F_SETOWN_EX || command == F_SETSIG;
+    socket::Socket* socket = is_setting && result == 0 ? fds.socket_of(fd) : nullptr;
+    if (socket != nullptr) {
+        if (command == F_SETFL) {
             socket::set_nonblocking(*socket, (argument & O_NONBLOCK) != 0);
         }
-    }
-    if (command == F_SETOWN && result == 0) {
-        if (socket::Socket* socket = fds.socket_of(fd)) {
-            socket::set_signal_owner(*socket, static_cast<int>(argument));
-        }
+        socket::follow_signals(*socket, fd);
     }
     return result;
 }

@@ -1,6 +1,7 @@
 // The epoll names. A set without a socket of ours is the kernel's alone; the bookkeeping is in epoll_records.cpp.
 #include <sys/epoll.h>
 
+#include "preload/cancel.hpp"
 #include "preload/epoll_records.hpp"
 #include "preload/libc.hpp"
 #include "preload/process.hpp"
@@ -16,9 +17,9 @@ int remember(int fd) noexcept {
     return fd;
 }
 
-int wait_ms(int epfd, epoll_event* events, int max_events, int timeout_ms, const sigset_t* mask) noexcept {
+int wait_ms(int epfd, epoll_event* events, int max_events, int timeout_ms, const sigset_t* mask) {
     const timespec timeout{timeout_ms / 1000, timeout_ms % 1000 * 1'000'000L};
-    return answer(wait(*fds.epoll_of(epfd), epfd, events, max_events, timeout_ms < 0 ? nullptr : &timeout, mask));
+    return answer(cancellable([&] { return wait(*fds.epoll_of(epfd), epfd, events, max_events, timeout_ms < 0 ? nullptr : &timeout, mask); }));
 }
 
 }  // namespace
@@ -61,6 +62,6 @@ SHUNT_EXPORT int epoll_pwait2(int epfd, epoll_event* events, int max_events, con
     if (record == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
         return real.epoll_pwait2(epfd, events, max_events, timeout, mask);
     }
-    return answer(wait(*record, epfd, events, max_events, timeout, mask));
+    return answer(cancellable([&] { return wait(*record, epfd, events, max_events, timeout, mask); }));
 }
 }

@@ -350,18 +350,31 @@ long without_nudge(const EpollRecord& record, epoll_event* events, long count) n
     return end - events;
 }
 
-long wait_in_kernel(EpollRecord& record, int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask) noexcept {
-    record.kernel_waiters.fetch_add(1);
-    long count = 0;
-    const socket::EpollSet* set = record.set.load();
-    if (set == nullptr || socket::is_empty(*set)) {  // looked at after the count went up: nudge() sees one of the two
-        count = real.epoll_pwait2(epfd, events, max_events, timeout, mask);
-        count = count < 0 ? -errno : count;
-    } else if (count == 0) {
-        count = -EAGAIN;
+// A thread that waits in the kernel, also when it is cancelled there.
+class KernelWait {
+public:
+    explicit KernelWait(EpollRecord& record) noexcept : record_(record) { record.kernel_waiters.fetch_add(1); }
+    ~KernelWait() {
+        if (record_.kernel_waiters.fetch_sub(1) == 1 && record_.nudge_fd.load() >= 0) {
+            end_nudge(record_);
+        }
     }
-    if (record.kernel_waiters.fetch_sub(1) == 1 && record.nudge_fd.load() >= 0) {
-        end_nudge(record);
+    KernelWait(const KernelWait&) = delete;
+    KernelWait& operator=(const KernelWait&) = delete;
+
+private:
+    EpollRecord& record_;
+};
+
+long wait_in_kernel(EpollRecord& record, int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask) {
+    long count = -EAGAIN;
+    {
+        const KernelWait counted(record);
+        const socket::EpollSet* set = record.set.load();
+        if (set == nullptr || socket::is_empty(*set)) {  // looked at after the count went up: nudge() sees one of the two
+            count = real.epoll_pwait2(epfd, events, max_events, timeout, mask);
+            count = count < 0 ? -errno : count;
+        }
     }
     if (count <= 0 || record.set.load() == nullptr) {
         return count;
@@ -373,7 +386,7 @@ long wait_in_kernel(EpollRecord& record, int epfd, epoll_event* events, int max_
 
 }  // namespace
 
-long wait(EpollRecord& record, int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask) noexcept {
+long wait(EpollRecord& record, int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask) {
     const bool is_bounded = timeout != nullptr && (timeout->tv_sec != 0 || timeout->tv_nsec != 0);
     const timespec start = is_bounded ? now_monotonic() : timespec{};
     timespec left = timeout != nullptr ? *timeout : timespec{};

@@ -50,7 +50,7 @@ bool has_registrations() noexcept;
 void retain_all_sets() noexcept;
 void release_all_sets() noexcept;
 
-// epoll_pwait2, over both sides.
-long wait(EpollRecord& record, int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask) noexcept;
+// epoll_pwait2, over both sides. A cancellation point, as far as the kernel's side is concerned.
+long wait(EpollRecord& record, int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask);
 
 }  // namespace shunt::preload

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "preload/cancel.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
 #include "preload/shim.hpp"
@@ -91,7 +92,7 @@ ssize_t send_named(int fd, const void* data, size_t size, int flags, const socka
         return side < 0 ? answer<ssize_t>(side) : real.sendto(fd, data, size, flags, address, length);
     }
     if (address == nullptr || (word.is_stream() && (flags & MSG_FASTOPEN) == 0)) {
-        return sent(socket::send(word.socket(), data, size, flags), word, flags);
+        return sent(cancellable([&] { return socket::send(word.socket(), data, size, flags); }), word, flags);
     }
     iovec piece{const_cast<void*>(data), size};
     msghdr message{};
@@ -99,17 +100,17 @@ ssize_t send_named(int fd, const void* data, size_t size, int flags, const socka
     message.msg_namelen = length;
     message.msg_iov = &piece;
     message.msg_iovlen = 1;
-    return sent(socket::send_message(word.socket(), &message, flags), word, flags);
+    return sent(cancellable([&] { return socket::send_message(word.socket(), &message, flags); }), word, flags);
 }
 
-ssize_t receive_named(int fd, Word word, void* data, size_t size, int flags, sockaddr* address, socklen_t* length) noexcept {
+ssize_t receive_named(int fd, Word word, void* data, size_t size, int flags, sockaddr* address, socklen_t* length) {
     iovec piece{data, size};
     msghdr message{};
     message.msg_name = address;
     message.msg_namelen = length != nullptr ? *length : 0;
     message.msg_iov = &piece;
     message.msg_iovlen = 1;
-    const long result = socket::receive_message(word.socket(), fd, &message, flags);
+    const long result = cancellable([&] { return socket::receive_message(word.socket(), fd, &message, flags); });
     if (result >= 0 && address != nullptr && length != nullptr) {
         *length = message.msg_namelen;
     }
@@ -136,7 +137,7 @@ ssize_t read_any(int fd, void* data, size_t size) {
     if (__builtin_expect(socket == nullptr, false)) {
         return real.read(fd, data, size);
     }
-    return size == 0 ? 0 : answer<ssize_t>(socket::receive(*socket, fd, data, size, 0));
+    return size == 0 ? 0 : answer<ssize_t>(cancellable([&] { return socket::receive(*socket, fd, data, size, 0); }));
 }
 
 ssize_t write_any(int fd, const void* data, size_t size) {
@@ -144,7 +145,7 @@ ssize_t write_any(int fd, const void* data, size_t size) {
     if (__builtin_expect(!word.is_socket(), false)) {
         return real.write(fd, data, size);
     }
-    return sent(socket::send(word.socket(), data, size, 0), word, 0);
+    return sent(cancellable([&] { return socket::send(word.socket(), data, size, 0); }), word, 0);
 }
 
 ssize_t send_any(int fd, const void* data, size_t size, int flags) {
@@ -152,7 +153,7 @@ ssize_t send_any(int fd, const void* data, size_t size, int flags) {
     if (__builtin_expect(!word.is_socket(), false)) {
         return real.send(fd, data, size, flags);
     }
-    return sent(socket::send(word.socket(), data, size, flags), word, flags);
+    return sent(cancellable([&] { return socket::send(word.socket(), data, size, flags); }), word, flags);
 }
 
 ssize_t receive_any(int fd, void* data, size_t size, int flags) {
@@ -160,7 +161,7 @@ ssize_t receive_any(int fd, void* data, size_t size, int flags) {
     if (__builtin_expect(socket == nullptr, false)) {
         return real.recv(fd, data, size, flags);
     }
-    return answer<ssize_t>(socket::receive(*socket, fd, data, size, flags));
+    return answer<ssize_t>(cancellable([&] { return socket::receive(*socket, fd, data, size, flags); }));
 }
 
 ssize_t receive_from(int fd, void* data, size_t size, int flags, sockaddr* address, socklen_t* length) {
@@ -191,7 +192,7 @@ ssize_t read_vector(int fd, const iovec* vector, int count, off_t offset, int fl
         return answer<ssize_t>(error);
     }
     msghdr message = message_of(vector, count);
-    return is_empty(vector, count) ? 0 : answer<ssize_t>(socket::receive_message(word.socket(), fd, &message, message_flags));
+    return is_empty(vector, count) ? 0 : answer<ssize_t>(cancellable([&] { return socket::receive_message(word.socket(), fd, &message, message_flags); }));
 }
 
 ssize_t write_vector(int fd, const iovec* vector, int count, off_t offset, int flags) {
@@ -204,7 +205,7 @@ ssize_t write_vector(int fd, const iovec* vector, int count, off_t offset, int f
         return answer<ssize_t>(error);
     }
     const msghdr message = message_of(vector, count);
-    return sent(socket::send_message(word.socket(), &message, message_flags), word, message_flags);
+    return sent(cancellable([&] { return socket::send_message(word.socket(), &message, message_flags); }), word, message_flags);
 }
 
 bool is_past(const timespec& deadline) noexcept {
@@ -226,11 +227,11 @@ timespec deadline_after(const timespec& span) noexcept {
 }
 
 // As the kernel does it: the time-out is looked at after each message only.
-int receive_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags, const timespec* timeout) noexcept {
+int receive_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags, const timespec* timeout) {
     const timespec deadline = timeout != nullptr ? deadline_after(*timeout) : timespec{};
     unsigned done = 0;
     while (done < count) {
-        const long result = socket::receive_message(word.socket(), fd, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE);
+        const long result = cancellable([&] { return socket::receive_message(word.socket(), fd, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE); });
         if (result < 0) {
             return done != 0 ? static_cast<int>(done) : answer(result);
         }
@@ -246,12 +247,12 @@ int receive_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags
 }
 
 // Each message where it leads; runs of the kernel's could go in one call, but are rare on such sockets.
-int send_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags) noexcept {
+int send_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags) {
     count = std::min(count, static_cast<unsigned>(IOV_MAX));
     for (unsigned done = 0; done < count; ++done) {
         msghdr& message = messages[done].msg_hdr;
         const long side = route(fd, word, message.msg_name, message.msg_namelen, flags);
-        const long result = side < 0 ? side : side > 0 ? socket::send_message(word.socket(), &message, flags) : sys::sendmsg(fd, &message, flags);
+        const long result = side < 0 ? side : cancellable([&] { return side > 0 ? socket::send_message(word.socket(), &message, flags) : sys::sendmsg(fd, &message, flags); });
         if (result < 0) {
             return done != 0 ? static_cast<int>(done) : sent<int>(result, word, flags);
         }
@@ -293,7 +294,7 @@ SHUNT_EXPORT ssize_t readv(int fd, const iovec* vector, int count) {
         return answer<ssize_t>(-EINVAL);
     }
     msghdr message = message_of(vector, count);
-    return is_empty(vector, count) ? 0 : answer<ssize_t>(shunt::socket::receive_message(word.socket(), fd, &message, 0));
+    return is_empty(vector, count) ? 0 : answer<ssize_t>(cancellable([&] { return shunt::socket::receive_message(word.socket(), fd, &message, 0); }));
 }
 SHUNT_EXPORT ssize_t writev(int fd, const iovec* vector, int count) {
     const Word word = fds.find(fd);
@@ -304,7 +305,7 @@ SHUNT_EXPORT ssize_t writev(int fd, const iovec* vector, int count) {
         return answer<ssize_t>(-EINVAL);
     }
     const msghdr message = message_of(vector, count);
-    return sent(shunt::socket::send_message(word.socket(), &message, 0), word, 0);
+    return sent(cancellable([&] { return shunt::socket::send_message(word.socket(), &message, 0); }), word, 0);
 }
 SHUNT_EXPORT ssize_t preadv2(int fd, const iovec* vector, int count, off_t offset, int flags) {
     return read_vector(fd, vector, count, offset, flags);
@@ -336,7 +337,7 @@ SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
     if (side <= 0) {
         return side < 0 ? answer<ssize_t>(side) : real.sendmsg(fd, message, flags);
     }
-    return sent(shunt::socket::send_message(word.socket(), message, flags), word, flags);
+    return sent(cancellable([&] { return shunt::socket::send_message(word.socket(), message, flags); }), word, flags);
 }
 SHUNT_EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
     const Word word = fds.find(fd);
@@ -346,6 +347,9 @@ SHUNT_EXPORT int __sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags
     return sendmmsg(fd, messages, count, flags);
 }
 SHUNT_EXPORT ssize_t recv(int fd, void* data, size_t size, int flags) {
+    return receive_any(fd, data, size, flags);
+}
+SHUNT_EXPORT ssize_t __recv(int fd, void* data, size_t size, int flags) {
     return receive_any(fd, data, size, flags);
 }
 SHUNT_EXPORT ssize_t __recv_chk(int fd, void* data, size_t size, size_t room, int flags) {
@@ -359,7 +363,8 @@ SHUNT_EXPORT ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t room
 }
 SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
     const Word word = fds.find(fd);
-    return word.is_socket() ? answer<ssize_t>(shunt::socket::receive_message(word.socket(), fd, message, flags)) : real.recvmsg(fd, message, flags);
+    return word.is_socket() ? answer<ssize_t>(cancellable([&] { return shunt::socket::receive_message(word.socket(), fd, message, flags); }))
+                            : real.recvmsg(fd, message, flags);
 }
 SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
     const Word word = fds.find(fd);

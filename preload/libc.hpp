@@ -3,7 +3,9 @@
 // Calls go to libc's functions, not to system calls, once it is known: so cancellation points stay libc's own.
 #pragma once
 
+#include <aio.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
@@ -61,10 +63,15 @@ struct Libc {
     int (*epoll_wait)(int, epoll_event*, int, int);
     int (*epoll_pwait)(int, epoll_event*, int, int, const sigset_t*);
     int (*epoll_pwait2)(int, epoll_event*, int, const timespec*, const sigset_t*);
+    int (*pthread_cancel)(pthread_t);
+    int (*aio_read)(aiocb*);
+    int (*aio_write)(aiocb*);
+    int (*lio_listio)(int, aiocb* const*, int, sigevent*);
     int (*sigaction)(int, const struct sigaction*, struct sigaction*);
     pid_t (*fork)();
     void (*exit_now)(int);  // _exit
     FILE* (*fdopen)(int, const char*);
+    FILE* (*freopen)(const char*, const char*, FILE*);
     int (*fclose)(FILE*);
     int (*vdprintf)(int, const char*, va_list);
     int (*__vdprintf_chk)(int, int, const char*, va_list);

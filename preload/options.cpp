@@ -1,6 +1,7 @@
 // Socket options and ioctl. The kernel's socket gets what is set as well, so that whoever takes over has it.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <linux/sockios.h>
 #include <sys/ioctl.h>
 
 #include <cstdarg>
@@ -78,6 +79,13 @@ int control(int fd, Word word, unsigned long request, void* argument) noexcept {
         const int result = real.ioctl(fd, request, argument);
         if (result == 0) {
             socket::set_nonblocking(word.socket(), *static_cast<int*>(argument) != 0);
+        }
+        return result;
+    }
+    if (request == FIOASYNC || request == FIOSETOWN || request == SIOCSPGRP) {
+        const int result = real.ioctl(fd, request, argument);
+        if (result == 0) {
+            socket::follow_signals(word.socket(), fd);
         }
         return result;
     }

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <span>
 
+#include "preload/cancel.hpp"
 #include "preload/epoll_records.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
@@ -82,7 +83,7 @@ int poll_any(pollfd* list, nfds_t count, int timeout_ms) {
         return real.poll(list, count, timeout_ms);
     }
     const timespec timeout{timeout_ms / 1000, timeout_ms % 1000 * 1'000'000L};
-    return answer(poll_mixed(list, count, timeout_ms < 0 ? nullptr : &timeout, nullptr));
+    return answer(cancellable([&] { return poll_mixed(list, count, timeout_ms < 0 ? nullptr : &timeout, nullptr); }));
 }
 
 int ppoll_any(pollfd* list, nfds_t count, const timespec* timeout, const sigset_t* mask) {
@@ -92,7 +93,7 @@ int ppoll_any(pollfd* list, nfds_t count, const timespec* timeout, const sigset_
     if (timeout != nullptr && !is_valid(*timeout)) {
         return answer(-EINVAL);
     }
-    return answer(poll_mixed(list, count, timeout, mask));
+    return answer(cancellable([&] { return poll_mixed(list, count, timeout, mask); }));
 }
 
 // ---------------------------------------------------------------- select
@@ -205,7 +206,7 @@ int select_any(int end, fd_set* read, fd_set* write, fd_set* except, timeval* ti
         return real.select(end, read, write, except, timeout);
     }
     if (timeout == nullptr) {
-        return answer(select_mixed(sets, nullptr, nullptr));
+        return answer(cancellable([&] { return select_mixed(sets, nullptr, nullptr); }));
     }
     if (timeout->tv_sec < 0 || timeout->tv_usec < 0) {
         return answer(-EINVAL);
@@ -214,7 +215,7 @@ int select_any(int end, fd_set* read, fd_set* write, fd_set* except, timeval* ti
     const timespec limit{timeout->tv_sec + timeout->tv_usec / 1'000'000, timeout->tv_usec % 1'000'000 * 1000};
     const bool is_bounded = nanoseconds(limit) > 0;
     const timespec start = is_bounded ? now_monotonic() : timespec{};
-    const long result = select_mixed(sets, &limit, nullptr);
+    const long result = cancellable([&] { return select_mixed(sets, &limit, nullptr); });
     if (is_bounded) {
         const long used = nanoseconds(now_monotonic()) - nanoseconds(start);
         const long left = limit.tv_sec > 1'000'000'000 ? nanoseconds({1'000'000'000, 0}) : std::max(nanoseconds(limit) - used, 0L);
@@ -261,6 +262,6 @@ SHUNT_EXPORT int pselect(int end, fd_set* read, fd_set* write, fd_set* except, c
     if (timeout != nullptr && !is_valid(*timeout)) {
         return answer(-EINVAL);
     }
-    return answer(select_mixed(sets, timeout, mask));
+    return answer(cancellable([&] { return select_mixed(sets, timeout, mask); }));
 }
 }

@@ -1,6 +1,9 @@
 // socket, bind, listen, accept, connect, shutdown and names: where the side of a socket is decided.
 #include <netinet/in.h>
 
+#include <utility>
+
+#include "preload/cancel.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
 #include "preload/shim.hpp"
@@ -123,9 +126,9 @@ long listen_candidate(int fd, Word word, int backlog) noexcept {
 
 // ---------------------------------------------------------------- connect
 
-long connect_candidate(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
+long connect_candidate(int fd, Word word, const sockaddr* address, socklen_t length) {
     const long result = take_for_connect(fd, word, address, length);
-    return result == 0 ? socket::connect(word.socket(), address, length) : result;
+    return result == 0 ? cancellable([&] { return socket::connect(word.socket(), address, length); }) : result;
 }
 
 // The kernel connects; a socket whose attempt fails at once may still become ours.
@@ -156,7 +159,7 @@ int connect_any(int fd, const sockaddr* address, socklen_t length) {
         leave_kernel_side(fd, word);
         log_ours(fd, word, address, length);
     }
-    return word.is_socket() ? answer(socket::connect(word.socket(), address, length)) : real.connect(fd, address, length);
+    return word.is_socket() ? answer(cancellable([&] { return socket::connect(word.socket(), address, length); })) : real.connect(fd, address, length);
 }
 
 // ---------------------------------------------------------------- accept
@@ -170,6 +173,25 @@ bool would_block(int fd, Word listener) noexcept {
     const timespec zero{0, 0};
     return !socket::is_both(listener.socket()) || sys::ppoll(&kernel, 1, &zero, nullptr) == 0;
 }
+
+// A descriptor that is closed unless it is kept.
+class Number {
+public:
+    explicit Number(int fd) noexcept : fd_(fd) {}
+    ~Number() { close(); }
+    Number(const Number&) = delete;
+    Number& operator=(const Number&) = delete;
+    int get() const noexcept { return fd_; }
+    int keep() noexcept { return std::exchange(fd_, -1); }
+    void close() noexcept {
+        if (fd_ >= 0) {
+            sys::close(keep());
+        }
+    }
+
+private:
+    int fd_;
+};
 
 int accept_any(int fd, sockaddr* address, socklen_t* length, int flags) {
     const Word listener = fds.find(fd);
@@ -191,22 +213,21 @@ int accept_any(int fd, sockaddr* address, socklen_t* length, int flags) {
     if (number < 0) {
         return answer(number);
     }
-    const int made = static_cast<int>(number);
+    Number made(static_cast<int>(number));
     socket::Socket* accepted = nullptr;
-    const long result = socket::accept(listener.socket(), fd, &accepted, address, length);
+    const long result = cancellable([&] { return socket::accept(listener.socket(), fd, &accepted, address, length); });
     if (accepted == nullptr) {
-        sys::close(made);
+        made.close();
         return result < 0 ? answer(result) : real.accept4(fd, address, length, flags);
     }
     socket::set_nonblocking(*accepted, (flags & SOCK_NONBLOCK) != 0);
     Word before;
-    if (!fds.try_set(made, Word::of(*accepted, listener.flags()), before)) {
-        socket::release(*accepted, made);
-        sys::close(made);
+    if (!fds.try_set(made.get(), Word::of(*accepted, listener.flags()), before)) {
+        socket::release(*accepted, made.get());
         return answer(-EMFILE);
     }
-    release(before, made);
-    return made;
+    release(before, made.get());
+    return made.keep();
 }
 
 }  // namespace

@@ -1,10 +1,13 @@
 // Streams over sockets of ours: libc's own streams read and write by system call, which the kernel's socket cannot answer. fdopen of one of ours
-// makes a stream that calls us instead. fclose of a stream that was opened before the decision must not leave a stale word.
+// makes a stream that calls us instead. fclose of a stream that was opened before the decision must not leave a stale word. libc's freopen does not know
+// such streams: ours puts the file under the same number, which the stream goes on calling for.
 #include <stdio.h>
 
+#include <atomic>
 #include <cstdarg>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 
 #include "preload/fd_table.hpp"
 #include "preload/libc.hpp"
@@ -15,6 +18,7 @@ extern "C" {
 ssize_t read(int fd, void* data, size_t size);
 ssize_t write(int fd, const void* data, size_t size);
 int close(int fd);
+int dup3(int fd, int wanted, int flags) noexcept;
 }
 
 namespace shunt::preload {
@@ -33,19 +37,31 @@ ssize_t write_stream(void* cookie, const char* data, size_t size) {
     return written < 0 ? 0 : written;  // what a cookie's write returns for an error
 }
 
-int seek_stream(void*, off64_t*, int) {
-    return answer(-ESPIPE);
+// Of a socket ESPIPE; after freopen it may be a file.
+int seek_stream(void* cookie, off64_t* offset, int whence) {
+    const long at = sys::call(SYS_lseek, fd_of(cookie), *offset, whence);
+    *offset = at;
+    return answer(at < 0 ? at : 0);
 }
 
 int close_stream(void* cookie) {
     return ::close(fd_of(cookie));
 }
 
+// What libc's own stream functions do not show: behind a stream lies the table of its operations.
+const void* operations_of(FILE* stream) noexcept {
+    const void* table;
+    std::memcpy(&table, stream + 1, sizeof table);
+    return table;
+}
+std::atomic<const void*> our_operations{nullptr};
+
 FILE* open_stream(int fd, const char* mode) noexcept {
     const cookie_io_functions_t functions{read_stream, write_stream, seek_stream, close_stream};
     FILE* stream = fopencookie(reinterpret_cast<void*>(static_cast<std::intptr_t>(fd)), mode, functions);
     if (stream != nullptr) {
         stream->_fileno = fd;  // for fileno(); a cookie's stream does not use it otherwise
+        our_operations.store(operations_of(stream));
     }
     return stream;
 }
@@ -64,6 +80,32 @@ int close_file(FILE* stream) {
     release(removed, fd);
     errno = error;
     return is_flushed ? result : EOF;
+}
+
+FILE* reopen(const char* path, const char* mode, FILE* stream) {
+    constexpr int way_flags = 0x4 | 0x8 | 0x1000;  // libc's: no reading, no writing, appending
+    constexpr int state_flags = 0x10 | 0x20 | 0x800;  // end of file, error, writing
+    const int fd = fileno(stream);
+    fflush(stream);
+    stream->_IO_read_base = stream->_IO_read_ptr = stream->_IO_read_end = stream->_IO_buf_base;
+    stream->_IO_write_base = stream->_IO_write_ptr = stream->_IO_write_end = stream->_IO_buf_base;
+    FILE* fresh = path != nullptr ? std::fopen(path, mode) : nullptr;  // a socket cannot be opened again
+    if (fresh == nullptr) {
+        const int error = path != nullptr ? errno : ENXIO;
+        ::close(fd);
+        errno = error;
+        return nullptr;
+    }
+    const bool is_moved = ::dup3(fileno(fresh), fd, 0) >= 0;
+    stream->_flags = (stream->_flags & ~(way_flags | state_flags)) | (fresh->_flags & way_flags);
+    std::fclose(fresh);
+    return is_moved ? stream : nullptr;
+}
+
+FILE* reopen_any(const char* path, const char* mode, FILE* stream, FILE* (*otherwise)(const char*, const char*, FILE*)) {
+    const void* ours = our_operations.load();
+    const bool is_ours = ours != nullptr && operations_of(stream) == ours && fileno(stream) >= 0;
+    return is_ours ? reopen(path, mode, stream) : otherwise(path, mode, stream);
 }
 
 int print(int fd, const char* format, va_list list) {
@@ -98,6 +140,12 @@ SHUNT_EXPORT FILE* _IO_fdopen(int fd, const char* mode) noexcept {
 }
 SHUNT_EXPORT int fclose(FILE* stream) {
     return close_file(stream);
+}
+SHUNT_EXPORT FILE* freopen(const char* path, const char* mode, FILE* stream) {
+    return reopen_any(path, mode, stream, real.freopen);
+}
+SHUNT_EXPORT FILE* freopen64(const char* path, const char* mode, FILE* stream) {
+    return reopen_any(path, mode, stream, real.freopen);
 }
 SHUNT_EXPORT int vdprintf(int fd, const char* format, va_list list) {
     return fds.socket_of(fd) != nullptr ? print(fd, format, list) : real.vdprintf(fd, format, list);

@@ -1,6 +1,7 @@
 #include "socket/ancillary.hpp"
 
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 
 #include <cstring>
 #include <ctime>
@@ -65,7 +66,7 @@ void ControlWriter::add_stamps(const Layer& layer, Time at) noexcept {
 }
 
 SendControl::SendControl(Stack& stack, UdpEndpoint& udp, const msghdr& message) noexcept
-    : udp_(udp), local_address_(udp.local_address), tos_(udp.tos), ttl_(udp.ttl) {
+    : udp_(udp), local_address_(udp.local_address), segment_bytes_(udp.segment_bytes), tos_(udp.tos), ttl_(udp.ttl) {
     if (message.msg_control == nullptr) {
         return;
     }
@@ -81,6 +82,7 @@ SendControl::~SendControl() {
     if (has_source_) {
         udp_.local_address = local_address_;
     }
+    udp_.segment_bytes = segment_bytes_;
     udp_.tos = tos_;
     udp_.ttl = ttl_;
 }
@@ -94,6 +96,9 @@ long SendControl::apply(Stack& stack, const cmsghdr& header) noexcept {
         std::uint32_t raw;
         std::memcpy(&raw, info.ipi6_addr.s6_addr + 12, sizeof raw);
         return use_source(stack, ntohl(raw));
+    }
+    if (header.cmsg_level == IPPROTO_UDP && header.cmsg_type == UDP_SEGMENT) {
+        return read(header, udp_.segment_bytes) ? 0 : -EINVAL;
     }
     const bool is_mark = header.cmsg_level == SOL_SOCKET && header.cmsg_type == SO_MARK;
     return header.cmsg_level == IPPROTO_UDP || (header.cmsg_level == SOL_SOCKET && !is_mark) ? -EINVAL : 0;

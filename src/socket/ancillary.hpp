@@ -25,7 +25,7 @@ long receive_report(Layer& layer, tcp::Connection& c, msghdr& message) noexcept;
 // IP_PKTINFO, SO_TIMESTAMP, SO_TIMESTAMPNS of a datagram; sets msg_controllen and MSG_CTRUNC.
 void write_ancillary(Layer& layer, const Socket& socket, const Packet& packet, msghdr& message) noexcept;
 
-// What sendmsg's control data ask for (IP_PKTINFO, IPV6_PKTINFO of a v4-mapped address, IP_TTL, IP_TOS), for one datagram. With the lock held.
+// What sendmsg's control data ask for (IP_PKTINFO, IPV6_PKTINFO of a v4-mapped address, IP_TTL, IP_TOS, UDP_SEGMENT), for one datagram. With the lock held.
 class SendControl {
 public:
     SendControl(Stack& stack, UdpEndpoint& udp, const msghdr& message) noexcept;
@@ -42,6 +42,7 @@ private:
 
     UdpEndpoint& udp_;
     std::uint32_t local_address_;  // as they were
+    std::uint16_t segment_bytes_;
     std::uint8_t tos_, ttl_;
     bool has_source_ = false;
     long error_ = 0;

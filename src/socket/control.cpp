@@ -1,10 +1,13 @@
 // ioctl and fcntl on a socket.
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstring>
 
+#include "base/sys.hpp"
 #include "socket/guard.hpp"
 
 namespace shunt::socket {
@@ -33,9 +36,61 @@ int readable_bytes(const Socket& socket) noexcept {
 
 }  // namespace
 
-void set_signal_owner(Socket& socket, int owner) noexcept {
+void follow_signals(Socket& socket, int fd) noexcept {
+    f_owner_ex owner{};
+    SignalOwner signals;
+    const bool is_owned = sys::fcntl(fd, F_GETOWN_EX, sys::word(&owner)) == 0 && owner.pid != 0;
+    signals.type = owner.type;
+    signals.id = is_owned ? owner.pid : 0;
+    signals.signal = static_cast<int>(sys::fcntl(fd, F_GETSIG));
+    signals.fd = fd;
+    signals.is_async = (sys::fcntl(fd, F_GETFL) & O_ASYNC) != 0;
     Guard guard(layer());
-    socket.signal_owner = owner;
+    socket.signals = signals;
+}
+
+namespace {
+
+void send_signal(const SignalOwner& to, int signal, siginfo_t* info) noexcept {
+    const long self = sys::getpid();
+    if (to.type == F_OWNER_TID) {
+        sys::call(SYS_rt_tgsigqueueinfo, self, to.id, signal, sys::word(info));
+    } else if (to.type == F_OWNER_PID && to.id == self) {
+        sys::call(SYS_rt_sigqueueinfo, self, signal, sys::word(info));
+    } else {  // only the kernel may tell others why
+        sys::call(SYS_kill, to.type == F_OWNER_PGRP ? -to.id : to.id, signal);
+    }
+}
+
+}  // namespace
+
+void send_signals(const Socket& socket, std::uint8_t news) noexcept {
+    const SignalOwner& to = socket.signals;
+    siginfo_t info{};
+    info.si_code = SI_KERNEL;
+    if ((news & ready::urgent) != 0) {
+        send_signal(to, SIGURG, &info);
+    }
+    struct Reason {
+        std::uint8_t news;
+        int code;
+        int band;
+    };
+    constexpr Reason reasons[] = {{ready::input | ready::peer_shut, POLL_IN, POLLIN | POLLRDNORM},
+                                  {ready::output, POLL_OUT, POLLOUT | POLLWRNORM | POLLWRBAND},
+                                  {ready::error, POLL_ERR, POLLERR},
+                                  {ready::hangup, POLL_HUP, POLLHUP | POLLERR}};
+    for (const Reason& reason : reasons) {
+        if (!to.is_async || (news & reason.news) == 0) {
+            continue;
+        }
+        if (to.signal != 0) {
+            info.si_code = reason.code;
+            info.si_band = reason.band;
+            info.si_fd = to.fd;
+        }
+        send_signal(to, to.signal != 0 ? to.signal : SIGIO, &info);
+    }
 }
 
 long control(Socket& socket, unsigned long request, void* argument) noexcept {

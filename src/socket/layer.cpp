@@ -1,7 +1,6 @@
 // The layer's tables, news on their way to epoll sets and sleepers, addresses as programs write them.
 #include <sys/eventfd.h>
 
-#include <csignal>
 #include <cstring>
 #include <utility>
 
@@ -88,8 +87,8 @@ void dispatch(Layer& layer) noexcept {
         if (socket == nullptr) {
             continue;
         }
-        if ((news & ready::urgent) != 0 && socket->signal_owner != 0) [[unlikely]] {
-            sys::call(SYS_kill, socket->signal_owner, SIGURG);
+        if (socket->signals.id != 0) [[unlikely]] {
+            send_signals(*socket, news);
         }
         tell(layer, *socket);
     }

@@ -110,9 +110,7 @@ Result<Socket*> open(Stack& stack, int fd) {
     socket->type = type;
     socket->is_v6 = domain == AF_INET6;
     socket->nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
-    if (type == SOCK_STREAM) {
-        socket->signal_owner = static_cast<int>(sys::fcntl(fd, F_GETOWN));
-    }
+    follow_signals(*socket, fd);
     import_options(*socket, fd);
     return socket;
 }

@@ -234,6 +234,17 @@ int port_of(const Socket& socket) noexcept {
     return socket.connection != nullptr ? socket.connection->local_port : socket.bound_port;
 }
 
+// Off: what has been gathered goes; an error is nobody's.
+long set_udp_cork(Layer& layer, Socket& socket, int value) noexcept {
+    socket.udp->is_corked = value != 0;
+    if (value == 0 && socket.udp->corked_bytes != 0) {
+        const Time now = layer.now();
+        static_cast<void>(layer.stack->udp().push(*socket.udp, now));
+        layer.stack->flush(now);
+    }
+    return 0;
+}
+
 // As getpeername, but the whole name must be asked for at most.
 long get_peer(Layer&, Socket& socket, Value value) noexcept {
     sockaddr_storage name{};
@@ -374,6 +385,9 @@ const Row rows[] = {
          if (value < IP_PMTUDISC_DONT || value > IP_PMTUDISC_OMIT) {
              return -EINVAL;
          }
+         if (s.udp != nullptr) {
+             s.udp->mtu_discover = static_cast<std::uint8_t>(value);
+         }
          return change(l, s, [value](tcp::ConnectionOptions& o) { o.mtu_discover = static_cast<std::uint8_t>(value); });
      }, true},
     {SOL_SOCKET, SO_TIMESTAMPING,
@@ -381,6 +395,15 @@ const Row rows[] = {
          const int flags_and_clock[2] = {static_cast<int>(tcp_options(s).timestamping), 0};
          return v.give(flags_and_clock, sizeof flags_and_clock);
      }, set_timestamping, true},
+    {IPPROTO_UDP, UDP_CORK, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.udp->is_corked ? 1 : 0); }, set_udp_cork, true},
+    {IPPROTO_UDP, UDP_SEGMENT, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.udp->segment_bytes); },
+     [](Layer&, Socket& s, int value) noexcept -> long {
+         if (value < 0 || value > 0xffff) {
+             return -EINVAL;
+         }
+         s.udp->segment_bytes = static_cast<std::uint16_t>(value);
+         return 0;
+     }, true},
     {SOL_SOCKET, SO_MEMINFO, get_memory_info, nullptr, false},
     {IPPROTO_TCP, TCP_INFO, get_tcp_info, nullptr, false},
     {IPPROTO_TCP, TCP_CC_INFO, get_congestion_info, nullptr, false},

@@ -73,8 +73,8 @@ long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept;
 long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept;
 // A flag of receive() that no program has: as splice, which stops before urgent data and does not pass them.
 inline constexpr int receive_up_to_urgent = 1 << 24;
-// fcntl's F_SETOWN: who gets SIGURG.
-void set_signal_owner(Socket& socket, int owner) noexcept;
+// What fcntl has set on the kernel's descriptor: F_SETOWN, F_SETOWN_EX, F_SETSIG, O_ASYNC.
+void follow_signals(Socket& socket, int fd) noexcept;
 // FIONREAD (SIOCINQ), SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK, FIONBIO; ENOTTY for others: hand those to the kernel's fd.
 long control(Socket& socket, unsigned long request, void* argument) noexcept;
 
@@ -108,6 +108,12 @@ epoll_data_t mark_in_kernel(EpollSet& set, int fd, EpollSet& inner) noexcept;
 int take_from_kernel(EpollSet& set, int epfd, epoll_event* events, int count) noexcept;
 // As epoll_pwait2(2), over our sockets and whatever is in the kernel's set `epfd`.
 long epoll_wait(EpollSet& set, int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask) noexcept;
+
+// ---------------------------------------------------------------- cancellation
+// Asked where a call waits: true ends it with -EINTR. For this process, from now on.
+void set_cancel_test(bool (*is_cancelled)() noexcept) noexcept;
+// Everybody who sleeps asks again.
+void wake_all() noexcept;
 
 // ---------------------------------------------------------------- signals
 // The shim wraps the program's signal handlers. While a thread is inside the stack a handler must not run (it might call us): the wrapper asks

@@ -17,6 +17,15 @@ struct Interest;
 using SleeperMask = std::uint64_t;
 inline constexpr unsigned sleeper_slots = 64;
 
+// Who hears of a socket by signal: of urgent data always, of all else with O_ASYNC.
+struct SignalOwner {
+    int type = 0;    // F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP
+    int id = 0;      // 0: nobody
+    int signal = 0;  // F_SETSIG; 0: SIGIO
+    int fd = -1;     // for siginfo
+    bool is_async = false;
+};
+
 struct Socket {
     std::uint32_t references = 1;
     int type = SOCK_STREAM;
@@ -47,7 +56,7 @@ struct Socket {
     bool timestamp_ns = false;    // SO_TIMESTAMPNS
     bool inq = false;             // TCP_INQ: recvmsg says how much is left
     bool zerocopy = false;        // SO_ZEROCOPY: MSG_ZEROCOPY counts
-    int signal_owner = 0;         // F_SETOWN: who hears SIGURG; negative: a process group
+    SignalOwner signals;
     int linger_s = -1;            // -1: off
     std::uint32_t rcvlowat = 1;
     Duration rcvtimeo = Duration::max();
@@ -118,6 +127,8 @@ std::size_t layer_bytes(std::uint32_t sockets_max) noexcept;
 
 // Tells epoll sets and sleepers what polling has brought. With the lock held.
 void dispatch(Layer& layer) noexcept;
+// SIGURG and SIGIO, for the owner of the socket.
+void send_signals(const Socket& socket, std::uint8_t news) noexcept;
 // The wall clock, at the moment of the layer's time.
 timespec wall_time(const Layer& layer) noexcept;
 // What poll(2) would say of our side.

@@ -282,11 +282,68 @@ long receive_stream(Guard& guard, Socket& socket, msghdr& message, int flags) no
 
 constexpr std::size_t few = 4;  // pieces of most datagrams: the array for all that may come costs time to clear
 
+using Pieces = std::span<const std::span<const std::byte>>;
+
+// UDP_CORK and MSG_MORE: into the datagram that waits; the last part takes it along.
+Result<std::uint32_t> send_part(Udp& transport, UdpEndpoint& udp, Pieces pieces, const UdpDestination* to, bool more, Time now) noexcept {
+    const auto added = transport.append(udp, pieces, to);
+    if (!added || more) {
+        return added;
+    }
+    const auto sent = transport.push(udp, now);
+    return sent ? added : sent;
+}
+
+// UDP_SEGMENT: one send, a datagram for each so many bytes.
+Result<std::uint32_t> send_segments(Udp& transport, UdpEndpoint& udp, Pieces pieces, const UdpDestination* to, Time now) noexcept {
+    constexpr std::size_t segments_max = 128;
+    std::array<std::span<const std::byte>, vector_max> segment;
+    std::size_t size = 0;
+    std::for_each(pieces.begin(), pieces.end(), [&size](const auto& each) { size += each.size(); });
+    if (size > segments_max * udp.segment_bytes) {
+        return fail(EINVAL);
+    }
+    std::uint32_t total = 0;
+    bool is_first = true;
+    for (std::size_t i = 0, at = 0; i < pieces.size();) {
+        std::size_t count = 0;
+        for (std::size_t room = udp.segment_bytes; room != 0 && i < pieces.size();) {
+            const std::size_t here = std::min(room, pieces[i].size() - at);
+            segment[count] = pieces[i].subspan(at, here);
+            count += here != 0 ? 1 : 0;
+            room -= here;
+            at += here;
+            if (at == pieces[i].size()) {
+                ++i;
+                at = 0;
+            }
+        }
+        if (count == 0 && !is_first) {
+            break;
+        }
+        is_first = false;
+        const auto sent = transport.send(udp, std::span(segment).first(count), to, now);
+        if (!sent) {
+            return total != 0 ? Result<std::uint32_t>(total) : sent;
+        }
+        total += *sent;
+    }
+    return total;
+}
+
 template <std::size_t N>
-Result<std::uint32_t> send_pieces(Layer& layer, UdpEndpoint& udp, std::span<const iovec> vector, const UdpDestination* to, Time now) noexcept {
+Result<std::uint32_t> send_pieces(Layer& layer, UdpEndpoint& udp, std::span<const iovec> vector, const UdpDestination* to, int flags, Time now) noexcept {
     std::array<std::span<const std::byte>, N> pieces;
     std::transform(vector.begin(), vector.end(), pieces.begin(), [](const iovec& piece) { return std::span(static_cast<const std::byte*>(piece.iov_base), piece.iov_len); });
-    return layer.stack->udp().send(udp, std::span(pieces).first(vector.size()), to, now);
+    const Pieces all = std::span(pieces).first(vector.size());
+    const bool more = udp.is_corked || (flags & MSG_MORE) != 0;
+    if (more || udp.corked_bytes != 0) [[unlikely]] {
+        return send_part(layer.stack->udp(), udp, all, to, more, now);
+    }
+    if (udp.segment_bytes != 0) [[unlikely]] {
+        return send_segments(layer.stack->udp(), udp, all, to, now);
+    }
+    return layer.stack->udp().send(udp, all, to, now);
 }
 
 long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flags) noexcept {
@@ -314,7 +371,7 @@ long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flag
     }
     const Time now = layer.now();
     const std::span vector(message.msg_iov, message.msg_iovlen);
-    const auto sent = vector.size() <= few ? send_pieces<few>(layer, udp, vector, to, now) : send_pieces<vector_max>(layer, udp, vector, to, now);
+    const auto sent = vector.size() <= few ? send_pieces<few>(layer, udp, vector, to, flags, now) : send_pieces<vector_max>(layer, udp, vector, to, flags, now);
     layer.stack->flush(now);
     if (!sent) {
         return -code_of(sent.error());

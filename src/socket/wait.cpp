@@ -20,6 +20,7 @@ constexpr Duration nap_without_interrupts = std::chrono::microseconds(100);
 
 thread_local ThreadState thread_state;
 void (*run_deferred)() noexcept = nullptr;
+bool (*is_cancelled)() noexcept = nullptr;
 Layer* current_layer = nullptr;
 
 timespec to_timespec(Duration d) noexcept {
@@ -197,6 +198,15 @@ void note_handled_signal(bool restarts) noexcept {
         thread_state.must_return = true;
     }
 }
+void set_cancel_test(bool (*test)() noexcept) noexcept {
+    is_cancelled = test;
+}
+void wake_all() noexcept {
+    Guard guard(layer());
+    for (unsigned slot = 0; slot < sleeper_slots; ++slot) {
+        guard.layer().pending_wakes |= guard.layer().slot_sleepers[slot] != 0 ? SleeperMask{1} << slot : 0;
+    }
+}
 void set_deferred_runner(void (*run)() noexcept) noexcept {
     run_deferred = run;
 }
@@ -258,7 +268,7 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
                 sys::call(SYS_sched_yield);
             }
         }
-        if (thread.was_interrupted && is_interrupted(thread, what.restartable)) {
+        if ((thread.was_interrupted && is_interrupted(thread, what.restartable)) || (is_cancelled != nullptr && is_cancelled())) {
             return Wake::interrupted;
         }
         now = layer.now();

@@ -43,6 +43,10 @@ private:
     std::size_t offset_ = 0;
 };
 
+// IP_MTU_DISCOVER: DONT and OMIT fragment and let others; WANT fragments what is too large; DO, PROBE and INTERFACE do not.
+bool never_fragments(const UdpEndpoint& endpoint) noexcept { return endpoint.mtu_discover >= 2 && endpoint.mtu_discover <= 4; }
+bool sets_dont_fragment(const UdpEndpoint& endpoint) noexcept { return endpoint.mtu_discover >= 1 && endpoint.mtu_discover <= 3; }
+
 void write_udp_header(void* at, std::uint16_t source_port, std::uint16_t destination_port, std::uint32_t length) noexcept {
     auto* header = static_cast<wire::UdpHeader*>(at);
     header->source_port = source_port;
@@ -78,6 +82,7 @@ Result<UdpEndpoint*> Udp::open() noexcept {
 void Udp::close(UdpEndpoint& endpoint) noexcept {
     changed_->remove(endpoint);
     endpoint.rcv_queue.clear();
+    uncork(endpoint);
     unlink(endpoint);
     release_path(endpoint);
     endpoints_.destroy(&endpoint);
@@ -87,8 +92,14 @@ void Udp::free_packets() noexcept {
     for (std::uint32_t port = 0; port < ports; ++port) {
         for (UdpEndpoint* endpoint = by_port_[port]; endpoint != nullptr; endpoint = endpoint->next) {
             endpoint->rcv_queue.clear();
+            uncork(*endpoint);
         }
     }
+}
+
+void Udp::uncork(UdpEndpoint& endpoint) noexcept {
+    endpoint.corked.clear();
+    endpoint.corked_bytes = 0;
 }
 
 void Udp::unlink(UdpEndpoint& endpoint) noexcept {
@@ -193,6 +204,9 @@ Result<Path> Udp::path_for(UdpEndpoint& endpoint, const UdpDestination& to) noex
         }
     }
     path->tos = endpoint.tos;
+    if (!sets_dont_fragment(endpoint)) {
+        path->fragment_field = 0;
+    }
     if (endpoint.ttl != 0) {
         path->ttl = endpoint.ttl;
     }
@@ -234,6 +248,9 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, std::span<const std::span
         return fail(code_of(path.error()));
     }
     if (size + sizeof(wire::UdpHeader) + sizeof(wire::Ipv4Header) > path->mtu) {
+        if (never_fragments(endpoint)) {
+            return fail(EMSGSIZE);
+        }
         return send_fragments(endpoint, pieces, size, *path, destination.port, now);
     }
     Packet* packet = claim();
@@ -245,6 +262,50 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, std::span<const std::span
     Gather(pieces).copy(at, size);
     emit(endpoint, packet, *path, destination.port, now);
     return size;
+}
+
+Result<std::uint32_t> Udp::append(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to) noexcept {
+    if (endpoint.corked_bytes == 0) {
+        endpoint.corked_to = to != nullptr ? *to : UdpDestination{endpoint.remote_address, endpoint.remote_port};
+        if (endpoint.corked_to.port == 0) {
+            return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
+        }
+    }
+    const std::uint32_t size = total_of(pieces);
+    if (endpoint.corked_bytes + size > payload_max) {
+        uncork(endpoint);
+        return fail(EMSGSIZE);
+    }
+    Gather gather(pieces);
+    for (std::uint32_t left = size; left != 0;) {
+        Packet* packet = endpoint.corked.back();
+        if (packet == nullptr || packet->tailroom() == 0) {
+            packet = claim();
+            if (packet == nullptr) {
+                counters_->count(DropReason::packet_pool_empty);
+                uncork(endpoint);
+                return fail(ENOBUFS);
+            }
+            endpoint.corked.push_back(packet);
+        }
+        const std::uint32_t here = std::min<std::uint32_t>(left, packet->tailroom());
+        gather.copy(packet->append(here), here);
+        left -= here;
+    }
+    endpoint.corked_bytes += size;
+    return size;
+}
+
+Result<std::uint32_t> Udp::push(UdpEndpoint& endpoint, Time now) noexcept {
+    std::array<std::span<const std::byte>, 128> pieces;
+    std::size_t count = 0;
+    for (Packet* each = endpoint.corked.front(); each != nullptr && count < pieces.size(); each = each->meta().next) {
+        pieces[count++] = {each->data(), each->size()};
+    }
+    const UdpDestination to = endpoint.corked_to;
+    const auto sent = send(endpoint, std::span(pieces).first(count), &to, now);
+    uncork(endpoint);
+    return sent;
 }
 
 Result<void> Udp::send_packet(UdpEndpoint& endpoint, Packet* packet, const UdpDestination* to, Time now) noexcept {

@@ -15,6 +15,11 @@
 
 namespace shunt {
 
+struct UdpDestination {
+    std::uint32_t address = 0;
+    std::uint16_t port = 0;
+};
+
 struct UdpEndpoint : Endpoint {
     UdpEndpoint() noexcept : Endpoint(EndpointKind::udp) {}
 
@@ -26,17 +31,18 @@ struct UdpEndpoint : Endpoint {
     std::optional<Path> path;        // of the connected peer
     std::uint8_t tos = 0;
     std::uint8_t ttl = 0;            // 0: the default
+    std::uint8_t mtu_discover = 1;   // IP_MTU_DISCOVER: IP_PMTUDISC_WANT
+    std::uint16_t segment_bytes = 0; // UDP_SEGMENT: a send is cut into datagrams of so many; 0: it is one
+    bool is_corked = false;          // UDP_CORK: sends make one datagram until it is off
+    PacketQueue corked;              // what has been sent to the next datagram, of corked_bytes, for corked_to
+    std::uint32_t corked_bytes = 0;
+    UdpDestination corked_to;
     bool is_bound = false;
     bool reuse_address = false;
     bool reuse_port = false;
     bool broadcast = false;          // SO_BROADCAST
     bool is_shut_for_receive = false;
     bool is_shut_for_send = false;
-};
-
-struct UdpDestination {
-    std::uint32_t address = 0;
-    std::uint16_t port = 0;
 };
 
 class Udp {
@@ -55,6 +61,9 @@ public:
 
     // Sends one datagram gathered from `pieces`. EMSGSIZE, ENETUNREACH, EACCES, ENOBUFS (no packets), EDESTADDRREQ, EPIPE.
     Result<std::uint32_t> send(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to, Time now) noexcept;
+    // As send, for a part of a datagram that goes with push(). An error takes back what there was.
+    Result<std::uint32_t> append(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to) noexcept;
+    Result<std::uint32_t> push(UdpEndpoint& endpoint, Time now) noexcept;
     // A packet to fill with at most mtu - 28 bytes; null without memory.
     Packet* claim() noexcept { return ipv4_->packet_source()->allocate(); }
     // Sends a claimed packet; takes it also on failure.
@@ -87,6 +96,7 @@ private:
     Result<std::uint32_t> send_fragments(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, std::uint32_t size, const Path& path, std::uint16_t port,
                                          Time now) noexcept;
     void unlink(UdpEndpoint& endpoint) noexcept;
+    static void uncork(UdpEndpoint& endpoint) noexcept;
     void release_path(UdpEndpoint& endpoint) noexcept;
 
     Ipv4* ipv4_;

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+REFUSED = {"io_uring_queue_init", "io_uring_queue_init_params"}  # liburing's names, which the shim answers to refuse them
 LIB = os.path.join(os.environ["SHUNT_TEST_BUILD_DIR"], "lib")
 
 
@@ -29,7 +30,7 @@ def main():
         complaints += [f"libshunt.so: {name}" for name in exported(library) if not re.match(r"_ZT?[ISV]?N?[KR]*5shunt", name)]
     if os.path.exists(shim):
         libc = libc_names()
-        complaints += [f"libshunt_preload.so: {name}" for name in exported(shim) if name not in libc]
+        complaints += [f"libshunt_preload.so: {name}" for name in exported(shim) if name not in libc | REFUSED]
     if complaints:
         sys.exit("these names should not leave the library:\n" + "\n".join(complaints))
 

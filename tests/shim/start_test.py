@@ -8,6 +8,17 @@ BUILD = os.environ["SHUNT_TEST_BUILD_DIR"]
 SHUNT = os.path.join(BUILD, "bin", "shunt")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("SHUNT_", "LD_PRELOAD"))}
 BIND = "import socket\ns = socket.socket()\ntry: s.bind(('10.98.0.1', 0)); print('bound')\nexcept OSError as error: print(error.strerror)"
+REFUSED = """
+import ctypes, socket
+libc = ctypes.CDLL(None, use_errno=True)
+memory = ctypes.create_string_buffer(256)
+print(libc.syscall(425, 4, memory), ctypes.get_errno())
+print(libc.io_uring_queue_init(4, memory, 0))
+s = socket.socket()
+s.bind(('10.98.0.1', 0))
+ctypes.c_int.from_buffer(memory).value = s.fileno()
+print(libc.aio_read(memory), ctypes.get_errno())
+"""
 MALLOC = """
 #include <dlfcn.h>
 #include <stddef.h>
@@ -40,8 +51,8 @@ if not os.path.exists(os.path.join(BUILD, "lib", "libshunt_preload.so")):
     sys.exit(77)
 
 
-def command(*program, link=f"memif:start{os.getpid()}"):
-    return [SHUNT, "--link", link, "--ip", "10.98.0.1/24", "--", *program]
+def command(*program, link=f"memif:start{os.getpid()}", log="warning"):
+    return [SHUNT, "--link", link, "--ip", "10.98.0.1/24", "--log", log, "--", *program]
 
 
 def run(*arguments, **more):
@@ -68,6 +79,12 @@ class Start(unittest.TestCase):
     def test_a_healthy_start_says_nothing(self):
         result = run(*command(sys.executable, "-c", BIND))
         self.assertEqual((result.stdout, result.stderr, result.returncode), ("bound\n", "", 0))
+
+    def test_ways_past_the_shim_are_refused_with_a_line(self):
+        result = run(*command(sys.executable, "-c", REFUSED, log="info"))
+        self.assertEqual(result.stdout, "-1 38\n-38\n-1 38\n")
+        self.assertEqual(result.stderr.count("io_uring is refused"), 1, result.stderr)
+        self.assertEqual(result.stderr.count("aio is refused"), 1, result.stderr)
 
     def test_the_launcher_becomes_the_program(self):
         with subprocess.Popen(command("sh", "-c", "echo $$"), stdout=subprocess.PIPE, text=True, env=CLEAN) as process:

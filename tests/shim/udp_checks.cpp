@@ -1,6 +1,7 @@
 // UDP: names, associations, sizes, errors.
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -373,5 +374,68 @@ CHECK(what_a_datagram_brings_along) {
             say("to %d", own->sin_addr.s_addr == address.s_addr && own->sin_port == name.sin_port);
         }
     }
+    close_all({to, from});
+}
+
+// Parts of a datagram: MSG_MORE, UDP_CORK.
+CHECK(corked_datagrams) {
+    const int to = bound(SOCK_DGRAM, address), from = bound(SOCK_DGRAM, address);
+    const sockaddr_in name = at(port_of(to));
+    const auto* where = reinterpret_cast<const sockaddr*>(&name);
+    say_result("more", sendto(from, "ab", 2, MSG_MORE, where, sizeof name));
+    nap_ms(10);
+    say("%s", receive_text(to, MSG_DONTWAIT).c_str());
+    say_result("last", sendto(from, "cd", 2, 0, where, sizeof name));
+    nap_ms(10);
+    say("%s %s", receive_text(to, MSG_DONTWAIT).c_str(), receive_text(to, MSG_DONTWAIT).c_str());
+    const int on = 1, off = 0;
+    say_result("cork", setsockopt(from, IPPROTO_UDP, UDP_CORK, &on, sizeof on));
+    for (int i = 0; i < 3; ++i) {
+        sendto(from, "xyz", 3, 0, where, sizeof name);
+    }
+    nap_ms(10);
+    say("%s", receive_text(to, MSG_DONTWAIT).c_str());
+    say_result("uncork", setsockopt(from, IPPROTO_UDP, UDP_CORK, &off, sizeof off));
+    nap_ms(10);
+    say("%s %s", receive_text(to, MSG_DONTWAIT).c_str(), receive_text(to, MSG_DONTWAIT).c_str());
+    setsockopt(from, IPPROTO_UDP, UDP_CORK, &on, sizeof on);
+    std::vector<char> much(40'000, 'm');
+    say_result("much", sendto(from, much.data(), much.size(), 0, where, sizeof name));
+    say_result("too much", sendto(from, much.data(), much.size(), 0, where, sizeof name));
+    setsockopt(from, IPPROTO_UDP, UDP_CORK, &off, sizeof off);
+    say("%s", receive_text(to, MSG_DONTWAIT).c_str());
+    say_result("nowhere", send(from, "x", 1, MSG_MORE));
+    close_all({to, from});
+}
+
+CHECK(segmented_datagrams) {
+    const int to = bound(SOCK_DGRAM, address), from = bound(SOCK_DGRAM, address);
+    const sockaddr_in name = at(port_of(to));
+    const int three = 3;
+    say_result("segment", setsockopt(from, IPPROTO_UDP, UDP_SEGMENT, &three, sizeof three));
+    char one[] = "abcd", two[] = "efgh";
+    iovec pieces[] = {{one, 4}, {nullptr, 0}, {two, 4}};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(unsigned short))]{};
+    msghdr message{};
+    message.msg_name = const_cast<sockaddr_in*>(&name);
+    message.msg_namelen = sizeof name;
+    message.msg_iov = pieces;
+    message.msg_iovlen = 3;
+    say_result("sent", sendmsg(from, &message, 0));
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = IPPROTO_UDP;
+    header->cmsg_type = UDP_SEGMENT;
+    header->cmsg_len = CMSG_LEN(sizeof(unsigned short));
+    const unsigned short five = 5;
+    memcpy(CMSG_DATA(header), &five, sizeof five);
+    say_result("sent", sendmsg(from, &message, 0));
+    nap_ms(20);
+    for (int i = 0; i < 6; ++i) {
+        say("%s", receive_text(to, MSG_DONTWAIT).c_str());
+    }
+    std::vector<char> many(1000, 'm');
+    say_result("too many", sendto(from, many.data(), many.size(), 0, reinterpret_cast<const sockaddr*>(&name), sizeof name));
     close_all({to, from});
 }
