@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdarg>
 
 #include "preload/epoll_records.hpp"
 #include "pmd/driver_calls.hpp"
@@ -98,6 +97,12 @@ int control(int fd, int command, long argument) noexcept {
     return result;
 }
 
+// What is not ours is libc's at once: a frame more between a system call and its caller costs as much as all the rest here.
+int control_any(int fd, int command, long argument) noexcept {
+    const bool is_duplicate = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+    return fds.find(fd).is_none() && !is_duplicate ? real.fcntl64(fd, command, argument) : control(fd, command, argument);
+}
+
 // Closes [first, last], but what is the stack's.
 int close_all(unsigned first, unsigned last, int flags) noexcept {
     const auto end = static_cast<unsigned>(fds.end());
@@ -154,26 +159,17 @@ SHUNT_EXPORT int __dup2(int fd, int wanted) noexcept {
 SHUNT_EXPORT int dup3(int fd, int wanted, int flags) noexcept {
     return duplicate_to(fd, wanted, flags, false);
 }
-// The third argument, where there is one, is an int or a pointer: both fit.
-SHUNT_EXPORT int fcntl(int fd, int command, ...) {
-    va_list list;
-    va_start(list, command);
-    const long argument = va_arg(list, long);
-    va_end(list);
-    return control(fd, command, argument);
+// The third argument, where there is one, is an int or a pointer: it is where a long would be, whatever the declarations with dots say.
+SHUNT_EXPORT int control_descriptor(int fd, int command, long argument) __asm__("fcntl");
+int control_descriptor(int fd, int command, long argument) {
+    return control_any(fd, command, argument);
 }
-SHUNT_EXPORT int fcntl64(int fd, int command, ...) {
-    va_list list;
-    va_start(list, command);
-    const long argument = va_arg(list, long);
-    va_end(list);
-    return control(fd, command, argument);
+SHUNT_EXPORT int control_descriptor_64(int fd, int command, long argument) __asm__("fcntl64");
+int control_descriptor_64(int fd, int command, long argument) {
+    return control_any(fd, command, argument);
 }
-SHUNT_EXPORT int __fcntl(int fd, int command, ...) {
-    va_list list;
-    va_start(list, command);
-    const long argument = va_arg(list, long);
-    va_end(list);
-    return control(fd, command, argument);
+SHUNT_EXPORT int control_descriptor_of_libc(int fd, int command, long argument) __asm__("__fcntl");
+int control_descriptor_of_libc(int fd, int command, long argument) {
+    return control_any(fd, command, argument);
 }
 }

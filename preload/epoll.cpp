@@ -1,5 +1,6 @@
 // The epoll names. A set without a socket of ours is the kernel's alone; the bookkeeping is in epoll_records.cpp.
 #include <sys/epoll.h>
+#include <sys/single_threaded.h>
 
 #include "preload/cancel.hpp"
 #include "preload/epoll_records.hpp"
@@ -15,6 +16,11 @@ int remember(int fd) noexcept {
         add_epoll(fd);
     }
     return fd;
+}
+
+// Nothing in the set is ours, and nothing can become so during the call: nobody else is there to add it, or there is no waiting.
+bool is_kernels(int epfd, bool only_asks) noexcept {
+    return fds.epoll_of(epfd) == nullptr || ((only_asks || __libc_single_threaded != 0) && filled_set_of(epfd) == nullptr);
 }
 
 int wait_ms(int epfd, epoll_event* events, int max_events, int timeout_ms, const sigset_t* mask) {
@@ -50,18 +56,17 @@ SHUNT_EXPORT int epoll_ctl(int epfd, int operation, int fd, epoll_event* event) 
     return real.epoll_ctl(epfd, operation, fd, event);
 }
 SHUNT_EXPORT int epoll_wait(int epfd, epoll_event* events, int max_events, int timeout_ms) {
-    return fds.epoll_of(epfd) == nullptr ? real.epoll_wait(epfd, events, max_events, timeout_ms)
-                                         : wait_ms(epfd, events, max_events, timeout_ms, nullptr);
+    return is_kernels(epfd, timeout_ms == 0) ? real.epoll_wait(epfd, events, max_events, timeout_ms) : wait_ms(epfd, events, max_events, timeout_ms, nullptr);
 }
 SHUNT_EXPORT int epoll_pwait(int epfd, epoll_event* events, int max_events, int timeout_ms, const sigset_t* mask) {
-    return fds.epoll_of(epfd) == nullptr ? real.epoll_pwait(epfd, events, max_events, timeout_ms, mask)
-                                         : wait_ms(epfd, events, max_events, timeout_ms, mask);
+    return is_kernels(epfd, timeout_ms == 0) ? real.epoll_pwait(epfd, events, max_events, timeout_ms, mask)
+                                             : wait_ms(epfd, events, max_events, timeout_ms, mask);
 }
 SHUNT_EXPORT int epoll_pwait2(int epfd, epoll_event* events, int max_events, const timespec* timeout, const sigset_t* mask) {
-    EpollRecord* record = fds.epoll_of(epfd);
-    if (record == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
+    const bool only_asks = timeout != nullptr && timeout->tv_sec == 0 && timeout->tv_nsec == 0;
+    if (is_kernels(epfd, only_asks) || (timeout != nullptr && !is_valid(*timeout))) {
         return real.epoll_pwait2(epfd, events, max_events, timeout, mask);
     }
-    return answer(cancellable([&] { return wait(*record, epfd, events, max_events, timeout, mask); }));
+    return answer(cancellable([&] { return wait(*fds.epoll_of(epfd), epfd, events, max_events, timeout, mask); }));
 }
 }
