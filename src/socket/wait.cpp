@@ -126,6 +126,19 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
     return kernel_ready;
 }
 
+// We have just left the lock, for somebody who wants it: taken again at once, it would never seem free to him. Without a port, nothing comes from outside,
+// and whoever is to work for us may wait for this processor.
+void step_back(const Stack& stack) noexcept {
+    constexpr int patience = 100;
+    const auto is_waited_for = [&stack] { return stack.is_wanted() && !stack.is_locked(); };
+    for (int i = 0; i < patience && is_waited_for(); ++i) {
+        __builtin_ia32_pause();
+    }
+    if (is_waited_for() || !stack.has_port()) {
+        sys::call(SYS_sched_yield);  // he may need this processor
+    }
+}
+
 bool check_kernel(const WaitFor& what) noexcept {
     const timespec zero{0, 0};
     return sys::ppoll(what.kernel.data(), what.kernel.size(), &zero, nullptr) > 0;
@@ -263,9 +276,10 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
             kernel_check = layer.now();
         } else {
             disarm_interrupts(layer);  // we poll for a while: a port that is armed costs system calls in each burst
-            if (layer.stack->is_wanted()) {
-                guard.yield();
-                sys::call(SYS_sched_yield);
+            if (layer.stack->is_wanted() || !layer.stack->has_port()) {
+                guard.leave(false);
+                step_back(*layer.stack);
+                guard.enter();
             }
         }
         if ((thread.was_interrupted && is_interrupted(thread, what.restartable)) || (is_cancelled != nullptr && is_cancelled())) {

@@ -78,6 +78,7 @@ public:
     Counters& counters() noexcept { return counters_; }
     const Tunables& tunables() const noexcept { return tunables_; }
     std::span<Link* const> links() const noexcept { return ipv4_.links(); }
+    bool has_port() const noexcept { return !ipv4_.links().empty(); }  // false: --link loop alone
     Arena& arena() noexcept { return arena_; }
     Time last_poll() const noexcept { return last_poll_; }
     bool is_valid() const noexcept { return wheel_.is_valid(); }
