@@ -111,6 +111,7 @@ public:
     }
 
     bool wants_segmentation() const noexcept { return (ol_flags & RTE_MBUF_F_TX_TCP_SEG) != 0; }  // Port::request_segmentation()
+    std::uint16_t input_port() const noexcept { return port; }  // Port::id of where it was received; no port's when the stack made it
     bool is_shared() const noexcept { return rte_mbuf_refcnt_read(this) > 1; }  // the NIC, or another queue, still holds it
     void add_reference() noexcept { rte_mbuf_refcnt_update(this, 1); }
     void free() noexcept { rte_pktmbuf_free(this); }

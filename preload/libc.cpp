@@ -80,7 +80,7 @@ constinit Libc real = {
     LATE(epoll_pwait), LATE(epoll_pwait2), LATE(pthread_cancel), LATE(aio_read), LATE(aio_write), LATE(lio_listio), LATE(sigaction), LATE(fork),
     .exit_now = [](int status) { sys::call(SYS_exit_group, status); },
     LATE(fdopen), LATE(freopen), LATE(fclose), LATE(vdprintf), LATE(__vdprintf_chk), RAW(execve), LATE(execv), LATE(execvp), LATE(execvpe),
-    RAW(execveat), LATE(fexecve),
+    RAW(execveat), LATE(getifaddrs), LATE(freeifaddrs), LATE(if_nametoindex), LATE(if_indextoname), LATE(if_nameindex), LATE(fexecve),
 };
 // clang-format on
 
@@ -93,6 +93,7 @@ void resolve() noexcept {
     FIND(select), FIND(pselect), FIND(epoll_create), FIND(epoll_create1), FIND(epoll_ctl), FIND(epoll_wait), FIND(epoll_pwait);
     FIND(epoll_pwait2), FIND(pthread_cancel), FIND(aio_read), FIND(aio_write), FIND(lio_listio), FIND(sigaction), FIND(fork), FIND(fdopen), FIND(freopen), FIND(fclose);
     FIND(vdprintf), FIND(__vdprintf_chk), FIND(execve), FIND(execv), FIND(execvp), FIND(execvpe), FIND(execveat), FIND(fexecve);
+    FIND(getifaddrs), FIND(freeifaddrs), FIND(if_nametoindex), FIND(if_indextoname), FIND(if_nameindex);
     look_up(real.exit_now, "_exit");
 #undef FIND
 }

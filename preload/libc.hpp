@@ -4,6 +4,8 @@
 #pragma once
 
 #include <aio.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -80,6 +82,11 @@ struct Libc {
     int (*execvp)(const char*, char* const*);
     int (*execvpe)(const char*, char* const*, char* const*);
     int (*execveat)(int, const char*, char* const*, char* const*, int);
+    int (*getifaddrs)(struct ifaddrs**);
+    void (*freeifaddrs)(struct ifaddrs*);
+    unsigned (*if_nametoindex)(const char*);
+    char* (*if_indextoname)(unsigned, char*);
+    struct if_nameindex* (*if_nameindex)();
     int (*fexecve)(int, char* const*, char* const*);
 };
 

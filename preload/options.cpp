@@ -8,6 +8,7 @@
 
 #include "base/log.hpp"
 #include "preload/handover.hpp"
+#include "preload/interfaces.hpp"
 #include "preload/libc.hpp"
 #include "preload/shim.hpp"
 
@@ -47,6 +48,11 @@ int set_foreign_option(int fd, Word word, int level, int name, const void* value
 }
 
 int set_option(int fd, Word word, int level, int name, const void* value, socklen_t length) noexcept {
+    if (binds_to_device(level, name)) {
+        if (const auto done = bind_to_device(fd, word, name, value, length)) {
+            return *done;
+        }
+    }
     const socket::OptionKind kind = socket::kind_of_option(word.is_stream(), level, name);
     if (kind == socket::OptionKind::foreign) {
         return set_foreign_option(fd, word, level, name, value, length);
@@ -63,6 +69,11 @@ int set_option(int fd, Word word, int level, int name, const void* value, sockle
 }
 
 int get_option(int fd, Word word, int level, int name, void* value, socklen_t* length) noexcept {
+    if (binds_to_device(level, name)) {
+        if (const auto told = tell_device(word, name, value, length)) {
+            return *told;
+        }
+    }
     const long ours = socket::get_option(word.socket(), level, name, value, length);
     if (ours == -ENOPROTOOPT) {
         return real.getsockopt(fd, level, name, value, length);
@@ -114,6 +125,11 @@ SHUNT_EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
     va_start(list, request);
     void* argument = va_arg(list, void*);
     va_end(list);
+    if (active) {
+        if (const auto told = control_interfaces(fd, request, argument)) {
+            return *told;
+        }
+    }
     const Word word = fds.find(fd);
     return word.is_socket() ? control(fd, word, request, argument) : real.ioctl(fd, request, argument);
 }

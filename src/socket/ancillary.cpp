@@ -3,10 +3,12 @@
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 
+#include <algorithm>
 #include <cstring>
 #include <ctime>
 
 #include "pmd/port_inline.hpp"
+#include "socket/interfaces.hpp"
 
 namespace shunt::socket {
 namespace {
@@ -42,6 +44,28 @@ bool read(const cmsghdr& header, T& to) noexcept {
     }
     std::memcpy(&to, CMSG_DATA(&header), sizeof to);
     return true;
+}
+
+// What the stack said to itself came from no port: lo's, as on Linux.
+unsigned interface_index_of(const Layer& layer, const Packet& packet) noexcept {
+    const auto links = layer.stack->links();
+    const auto found = std::ranges::find_if(links, [&](const Link* link) { return link->port.id == packet.input_port(); });
+    return found == links.end() ? loopback_index : layer.interface_indices[static_cast<std::size_t>(found - links.begin())];
+}
+
+// What a broadcast came to is nobody's.
+std::uint32_t address_to_answer_from(const Layer& layer, const Packet& packet) noexcept {
+    Ipv4& ipv4 = layer.stack->ipv4();
+    const std::uint32_t to = packet.meta().local_address;
+    if (ipv4.owns(to)) {
+        return to;
+    }
+    const auto path = ipv4.route(packet.meta().address, 0);
+    return path ? path->source : to;
+}
+
+bool is_interface_of_ours(const Layer& layer, unsigned index) noexcept {
+    return index == loopback_index || std::ranges::find(layer.interface_indices, index) != layer.interface_indices.end();
 }
 
 }  // namespace
@@ -95,7 +119,7 @@ long SendControl::apply(Stack& stack, const cmsghdr& header) noexcept {
     if (header.cmsg_level == IPPROTO_IPV6 && header.cmsg_type == IPV6_PKTINFO && read(header, info)) {
         std::uint32_t raw;
         std::memcpy(&raw, info.ipi6_addr.s6_addr + 12, sizeof raw);
-        return use_source(stack, ntohl(raw));
+        return use_source(stack, ntohl(raw), info.ipi6_ifindex);
     }
     if (header.cmsg_level == IPPROTO_UDP && header.cmsg_type == UDP_SEGMENT) {
         return read(header, udp_.segment_bytes) ? 0 : -EINVAL;
@@ -110,7 +134,7 @@ long SendControl::apply_ip(Stack& stack, const cmsghdr& header) noexcept {
     std::uint8_t byte = 0;
     switch (header.cmsg_type) {
         case IP_PKTINFO:
-            return read(header, info) ? use_source(stack, ntohl(info.ipi_spec_dst.s_addr)) : -EINVAL;
+            return read(header, info) ? use_source(stack, ntohl(info.ipi_spec_dst.s_addr), static_cast<unsigned>(info.ipi_ifindex)) : -EINVAL;
         case IP_TTL:
             if (!read(header, number) || number < 1 || number > 255) {
                 return -EINVAL;
@@ -128,7 +152,10 @@ long SendControl::apply_ip(Stack& stack, const cmsghdr& header) noexcept {
     }
 }
 
-long SendControl::use_source(Stack& stack, std::uint32_t address) noexcept {
+long SendControl::use_source(Stack& stack, std::uint32_t address, unsigned interface_index) noexcept {
+    if (interface_index != 0 && !is_interface_of_ours(layer_of(stack), interface_index)) {
+        return -ENODEV;
+    }
     if (address == 0) {
         return 0;
     }
@@ -170,12 +197,14 @@ void write_ancillary(Layer& layer, const Socket& socket, const Packet& packet, m
         info.ipi6_addr.s6_addr[10] = info.ipi6_addr.s6_addr[11] = 0xff;  // v4-mapped
         const std::uint32_t raw = htonl(meta.local_address);
         std::memcpy(info.ipi6_addr.s6_addr + 12, &raw, sizeof raw);
+        info.ipi6_ifindex = interface_index_of(layer, packet);
         writer.add(IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
     }
     if (socket.receives.pktinfo) {
         in_pktinfo info{};
         info.ipi_addr.s_addr = htonl(meta.local_address);
-        info.ipi_spec_dst = info.ipi_addr;
+        info.ipi_spec_dst.s_addr = htonl(address_to_answer_from(layer, packet));
+        info.ipi_ifindex = static_cast<int>(interface_index_of(layer, packet));
         writer.add(IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
     }
     if (socket.receives.ttl) {

@@ -38,7 +38,7 @@ public:
 private:
     long apply(Stack& stack, const cmsghdr& header) noexcept;
     long apply_ip(Stack& stack, const cmsghdr& header) noexcept;
-    long use_source(Stack& stack, std::uint32_t address) noexcept;
+    long use_source(Stack& stack, std::uint32_t address, unsigned interface_index) noexcept;
 
     UdpEndpoint& udp_;
     std::uint32_t local_address_;  // as they were

@@ -153,6 +153,8 @@ void set_both(Socket& socket, bool both) noexcept { socket.is_both = both; }
 bool is_stream(const Socket& socket) noexcept { return socket.type == SOCK_STREAM; }
 void set_nonblocking(Socket& socket, bool on) noexcept { socket.nonblocking = on; }
 bool is_nonblocking(const Socket& socket) noexcept { return socket.nonblocking; }
+void set_on_device(Socket& socket, bool on) noexcept { socket.is_on_device = on; }
+bool is_on_device(const Socket& socket) noexcept { return socket.is_on_device; }
 
 long bind(Socket& socket, const sockaddr* address, socklen_t length) noexcept {
     if (address == nullptr) {

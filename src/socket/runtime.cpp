@@ -147,6 +147,7 @@ Outcome<Stack*> build(const config::Config& config) {
         return stack;
     }
     Layer* layer = create_layer(**stack, clock, spin_of(config.profile), config.connections);
+    std::ranges::transform(interfaces_of(config), layer->interface_indices.begin(), &Interface::index);
     set_layer(layer);
     start_keeper(*layer);
     return stack;
@@ -175,6 +176,7 @@ void Runtime::configure(const config::Config& config) {
     config_ = config;
     configured_ = true;
     active_ = !config_.links.empty();
+    interfaces_ = interfaces_of(config_);
     log::set_threshold(config_.log);
     for (const std::string& warning : config_.warnings) {
         log::warning("{}", warning);

@@ -3,8 +3,12 @@
 
 #include <sys/socket.h>
 
+#include <span>
+#include <vector>
+
 #include "base/result.hpp"
 #include "config/config.hpp"
+#include "socket/interfaces.hpp"
 
 namespace shunt {
 class Stack;
@@ -29,6 +33,9 @@ public:
     bool is_active() const noexcept { return active_; }
     const config::Config& config() const noexcept { return config_; }
 
+    // What a program is shown of our links; empty: nothing is configured. Static storage once configured.
+    std::span<const Interface> interfaces() const noexcept { return interfaces_; }
+
     // The stack; starts EAL, opens the ports and starts the keeper when called first. Thread-safe. The error names the remedy; it is remembered.
     Outcome<Stack*> stack();
     bool is_started() const noexcept;
@@ -48,6 +55,7 @@ private:
     bool owns(std::uint32_t address) const noexcept;
 
     config::Config config_;
+    std::vector<Interface> interfaces_;
     bool active_ = false;
     bool configured_ = false;
 };

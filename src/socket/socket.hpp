@@ -42,6 +42,8 @@ void set_both(Socket& socket, bool both) noexcept;
 bool is_stream(const Socket& socket) noexcept;
 void set_nonblocking(Socket& socket, bool on) noexcept;  // mirrors O_NONBLOCK of the kernel's description
 bool is_nonblocking(const Socket& socket) noexcept;
+void set_on_device(Socket& socket, bool on) noexcept;    // SO_BINDTODEVICE named our interface
+bool is_on_device(const Socket& socket) noexcept;
 
 // ---------------------------------------------------------------- calls
 long bind(Socket& socket, const sockaddr* address, socklen_t length) noexcept;

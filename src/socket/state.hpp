@@ -35,6 +35,7 @@ struct Socket {
     bool was_connecting = false;  // a connect() has been started and its end not been told
     bool is_bound = false;
     bool v6only = false;
+    bool is_on_device = false;    // bound to our interface
     tcp::Connection* connection = nullptr;
     tcp::Listener* listener = nullptr;
     UdpEndpoint* udp = nullptr;
@@ -112,6 +113,7 @@ struct Layer {
     Pool<Socket> sockets;
     Pool<EpollSet> sets;
     Pool<Interest> interests;
+    std::array<unsigned, Ipv4::links_max> interface_indices{};  // of the stack's links, see interfaces.hpp
     std::uint64_t accelerated = 0;  // descriptions ever made
 
     Time now() const noexcept { return clock.now(); }

@@ -307,10 +307,12 @@ CHECK(control_data_of_what_arrives) {
         message.msg_controllen = room;
         say_result("recvmsg", recvmsg(any, &message, 0));
         bool is_here = false, is_now = false;
+        int interface = 0;
         for (cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr; each = CMSG_NXTHDR(&message, each)) {
             if (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_PKTINFO) {
                 in_pktinfo info;
                 memcpy(&info, CMSG_DATA(each), sizeof info);
+                interface = info.ipi_ifindex;
                 is_here = info.ipi_addr.s_addr == address.s_addr && info.ipi_spec_dst.s_addr == address.s_addr;
             } else if (each->cmsg_level == SOL_SOCKET && each->cmsg_type == SO_TIMESTAMPNS) {
                 timespec stamp, now;
@@ -319,7 +321,7 @@ CHECK(control_data_of_what_arrives) {
                 is_now = now.tv_sec - stamp.tv_sec <= 1;
             }
         }
-        say("pktinfo=%d time=%d flags=%x", is_here, is_now, message.msg_flags);
+        say("pktinfo=%d interface=%d time=%d flags=%x", is_here, interface, is_now, message.msg_flags);
     }
     close_all({any, client});
 }
