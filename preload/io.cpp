@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/user_memory.hpp"
 #include "preload/cancel.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
@@ -330,7 +331,7 @@ SHUNT_EXPORT ssize_t sendto(int fd, const void* data, size_t size, int flags, co
 }
 SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
     Word word = fds.find(fd);
-    if (word.is_none()) {
+    if (word.is_none() || shunt::is_bad_pointer(message)) {
         return real.sendmsg(fd, message, flags);
     }
     const long side = route(fd, word, message->msg_name, message->msg_namelen, flags);
@@ -363,8 +364,10 @@ SHUNT_EXPORT ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t room
 }
 SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
     const Word word = fds.find(fd);
-    return word.is_socket() ? answer<ssize_t>(cancellable([&] { return shunt::socket::receive_message(word.socket(), fd, message, flags); }))
-                            : real.recvmsg(fd, message, flags);
+    if (!word.is_socket() || shunt::is_bad_pointer(message)) {
+        return real.recvmsg(fd, message, flags);
+    }
+    return answer<ssize_t>(cancellable([&] { return shunt::socket::receive_message(word.socket(), fd, message, flags); }));
 }
 SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
     const Word word = fds.find(fd);

@@ -7,6 +7,7 @@
 #include <cstdarg>
 
 #include "base/log.hpp"
+#include "base/user_memory.hpp"
 #include "preload/handover.hpp"
 #include "preload/interfaces.hpp"
 #include "preload/libc.hpp"
@@ -69,6 +70,9 @@ int set_option(int fd, Word word, int level, int name, const void* value, sockle
 }
 
 int get_option(int fd, Word word, int level, int name, void* value, socklen_t* length) noexcept {
+    if ((value != nullptr && is_bad_pointer(value)) || (length != nullptr && is_bad_pointer(length))) {
+        return real.getsockopt(fd, level, name, value, length);  // which says what is wrong
+    }
     if (binds_to_device(level, name)) {
         if (const auto told = tell_device(word, name, value, length)) {
             return *told;

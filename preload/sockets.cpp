@@ -1,8 +1,10 @@
 // socket, bind, listen, accept, connect, shutdown and names: where the side of a socket is decided.
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <utility>
 
+#include "base/user_memory.hpp"
 #include "preload/cancel.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
@@ -26,6 +28,41 @@ bool is_v6only(int fd, Word word) noexcept {
     int value = 0;
     socklen_t length = sizeof value;
     return word.is_v6() && sys::getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &value, &length) == 0 && value != 0;
+}
+
+// A name that the program gives: a copy, or not good: memory that is not there, a length that no name has.
+class Name {
+public:
+    Name(const sockaddr* address, socklen_t length) noexcept
+        : is_good_(length <= sizeof storage_ && (length == 0 || (!is_bad_pointer(address) && copy_from_program(&storage_, address, length) == 0))) {}
+    bool is_good() const noexcept { return is_good_; }
+    const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage_); }
+
+private:
+    sockaddr_storage storage_{};
+    bool is_good_;
+};
+
+// A name for the program, of `own`(address, length).
+template <class Own>
+long give_name(sockaddr* address, socklen_t* length, Own own) noexcept {
+    sockaddr_storage storage;
+    socklen_t size = sizeof storage;
+    if (const long error = own(reinterpret_cast<sockaddr*>(&storage), &size); error != 0) {
+        return error;
+    }
+    socklen_t room = 0;
+    if (is_bad_pointer(length) || copy_from_program(&room, length, sizeof room) != 0) {
+        return -EFAULT;
+    }
+    if (static_cast<int>(room) < 0) {
+        return -EINVAL;
+    }
+    const socklen_t given = std::min(room, size);
+    if (given != 0 && (is_bad_pointer(address) || copy_to_program(address, &storage, given) != 0)) {
+        return -EFAULT;
+    }
+    return copy_to_program(length, &size, sizeof size);
 }
 
 // May it fall back? With --require the call fails, as on a host that has no such address or route.
@@ -145,8 +182,13 @@ int connect_by_kernel(int fd, Word word, const char* reason, const sockaddr* add
     return result;
 }
 
-int connect_any(int fd, const sockaddr* address, socklen_t length) {
+int connect_any(int fd, const sockaddr* given, socklen_t length) {
     const Word word = fds.find(fd);
+    const Name name(given, length);
+    if (!name.is_good() || word.is_none()) {
+        return real.connect(fd, given, length);  // which says what is wrong
+    }
+    const sockaddr* address = name.get();
     const bool is_open = word.is_candidate() || (word.is_socket() && socket::is_both(word.socket()));
     if (is_open && address != nullptr && length >= sizeof(sa_family_t) && address->sa_family != AF_UNSPEC) {
         const Decision decision = Runtime::instance().decide_peer(address, length);
@@ -275,13 +317,14 @@ SHUNT_EXPORT int __socket(int domain, int type, int protocol) noexcept {
 }
 SHUNT_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
     const Word word = fds.find(fd);
+    const Name name(address, length);
+    if (!name.is_good() || word.is_none()) {
+        return real.bind(fd, address, length);  // which says what is wrong
+    }
     if (word.is_socket()) {
-        return answer(socket_layer::bind(word.socket(), address, length));
+        return answer(socket_layer::bind(word.socket(), name.get(), length));
     }
-    if (word.is_candidate() && address != nullptr && length >= sizeof(sa_family_t)) {
-        return answer(bind_candidate(fd, word, address, length));
-    }
-    return real.bind(fd, address, length);
+    return word.is_candidate() && length >= sizeof(sa_family_t) ? answer(bind_candidate(fd, word, name.get(), length)) : real.bind(fd, address, length);
 }
 SHUNT_EXPORT int listen(int fd, int backlog) noexcept {
     const Word word = fds.find(fd);
@@ -315,10 +358,16 @@ SHUNT_EXPORT int shutdown(int fd, int how) noexcept {
 }
 SHUNT_EXPORT int getsockname(int fd, sockaddr* address, socklen_t* length) noexcept {
     const Word word = fds.find(fd);
-    return word.is_socket() ? answer(socket_layer::local_name(word.socket(), address, length)) : real.getsockname(fd, address, length);
+    if (!word.is_socket()) {
+        return real.getsockname(fd, address, length);
+    }
+    return answer(give_name(address, length, [&](sockaddr* to, socklen_t* size) { return socket_layer::local_name(word.socket(), to, size); }));
 }
 SHUNT_EXPORT int getpeername(int fd, sockaddr* address, socklen_t* length) noexcept {
     const Word word = fds.find(fd);
-    return word.is_socket() ? answer(socket_layer::peer_name(word.socket(), address, length)) : real.getpeername(fd, address, length);
+    if (!word.is_socket()) {
+        return real.getpeername(fd, address, length);
+    }
+    return answer(give_name(address, length, [&](sockaddr* to, socklen_t* size) { return socket_layer::peer_name(word.socket(), to, size); }));
 }
 }

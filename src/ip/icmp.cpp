@@ -42,6 +42,7 @@ bool Icmp::read_quote(const std::byte* quoted, std::uint32_t size, IcmpError& er
     error.source_port = wire::load_big16(quoted + header_bytes);
     error.destination_port = wire::load_big16(quoted + header_bytes + 2);
     error.seq = Seq(wire::load_big32(quoted + header_bytes + 4));
+    error.quote_offset = static_cast<std::uint32_t>(sizeof(wire::IcmpHeader)) + header_bytes + 8;
     return true;
 }
 
@@ -83,7 +84,10 @@ std::optional<IcmpError> Icmp::input(Packet* packet, const Ipv4Verdict& ip, Time
         error.error = header.type == wire::IcmpHeader::time_exceeded ? EHOSTUNREACH : EPROTO;
         error.is_hard = header.type == wire::IcmpHeader::parameter_problem;
     }
-    packet->free();
+    error.type = header.type;
+    error.code = header.code;
+    error.offender = ip.source;
+    error.quote = packet;
     return error;
 }
 
@@ -117,7 +121,8 @@ void Icmp::send_unreachable(Packet& packet, const Ipv4Verdict& ip, std::uint8_t 
         tokens_ = static_cast<int>(std::min<std::int64_t>(burst, tokens_ + gained));
         tokens_at_ = now;
     }
-    if (tokens_ == 0 || ip.to_group) {
+    const bool is_own = ipv4_->owns(ip.source);  // as Linux: no limit on what does not leave the host
+    if ((tokens_ == 0 && !is_own) || ip.to_group) {
         return;
     }
     const auto path = ipv4_->route(ip.source, ip.destination);
@@ -125,7 +130,7 @@ void Icmp::send_unreachable(Packet& packet, const Ipv4Verdict& ip, std::uint8_t 
     if (message == nullptr) {
         return;
     }
-    --tokens_;
+    tokens_ -= is_own ? 0 : 1;
     packet.prepend(ip.header_bytes);  // the header is still there
     const std::uint32_t quoted = std::min<std::uint32_t>(packet.size(), 548);  // RFC 1812, 4.3.2.3: 576 bytes in all
     auto* header = reinterpret_cast<wire::IcmpHeader*>(message->append(static_cast<std::uint32_t>(sizeof(wire::IcmpHeader)) + quoted));

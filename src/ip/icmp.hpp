@@ -20,13 +20,17 @@ struct IcmpError {
     int error = 0;                  // errno as Linux maps it
     bool is_hard = false;
     std::uint16_t mtu = 0;          // not 0: fragmentation needed, the next hop's MTU
+    std::uint8_t type = 0, code = 0;
+    std::uint32_t offender = 0;     // who sent it
+    Packet* quote = nullptr;        // now the caller's; from quote_offset on: behind the quoted IP header and the eight bytes that RFC 792 asks for
+    std::uint32_t quote_offset = 0;
 };
 
 class Icmp {
 public:
     Icmp(Ipv4& ipv4, Counters& counters) noexcept : ipv4_(&ipv4), counters_(&counters) {}
 
-    // Takes ownership. A ping is answered; an error comes back.
+    // Takes ownership. A ping is answered; an error comes back, and with it the packet.
     std::optional<IcmpError> input(Packet* packet, const Ipv4Verdict& ip, Time now) noexcept;
 
     // Tells the sender of `packet` (data() at the transport header, its IP header still in front in the headroom) that it is unreachable; rate-limited as

@@ -20,7 +20,7 @@ private:
 // Of a connection: TCP_CM_INQ, and when the last byte read had arrived (`stamp_ns`, not 0).
 void write_stream_ancillary(const Layer& layer, const Socket& socket, std::int64_t stamp_ns, msghdr& message) noexcept;
 // The oldest report of the error queue into `message`; -EAGAIN when there is none.
-long receive_report(Layer& layer, tcp::Connection& c, msghdr& message) noexcept;
+long receive_report(Layer& layer, Socket& socket, msghdr& message) noexcept;
 
 // IP_PKTINFO, SO_TIMESTAMP, SO_TIMESTAMPNS of a datagram; sets msg_controllen and MSG_CTRUNC.
 void write_ancillary(Layer& layer, const Socket& socket, const Packet& packet, msghdr& message) noexcept;

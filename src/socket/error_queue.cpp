@@ -1,4 +1,4 @@
-// recvmsg with MSG_ERRQUEUE on a connection: one report a call, as Linux's control messages.
+// recvmsg with MSG_ERRQUEUE: one report a call, as Linux's control messages.
 #include <ctime>
 
 #include <linux/errqueue.h>
@@ -13,8 +13,8 @@ namespace shunt::socket {
 
 namespace {
 
-static_assert(static_cast<int>(tcp::ErrorReport::Origin::timestamping) == SO_EE_ORIGIN_TIMESTAMPING);
-static_assert(static_cast<int>(tcp::ErrorReport::Origin::zerocopy) == SO_EE_ORIGIN_ZEROCOPY);
+static_assert(static_cast<int>(ErrorReport::Origin::timestamping) == SO_EE_ORIGIN_TIMESTAMPING);
+static_assert(static_cast<int>(ErrorReport::Origin::zerocopy) == SO_EE_ORIGIN_ZEROCOPY);
 
 // What IP_RECVERR's control message holds.
 struct Described {
@@ -22,7 +22,7 @@ struct Described {
     sockaddr_in offender{};
 };
 
-Described describe(const tcp::ErrorReport& report) noexcept {
+Described describe(const ErrorReport& report) noexcept {
     Described all;
     all.error.ee_errno = static_cast<std::uint32_t>(report.error);
     all.error.ee_origin = static_cast<std::uint8_t>(report.origin);
@@ -39,9 +39,14 @@ Described describe(const tcp::ErrorReport& report) noexcept {
 
 }  // namespace
 
-long receive_report(Layer& layer, tcp::Connection& c, msghdr& message) noexcept {
-    tcp::ErrorReport report;
-    Packet* packet = layer.stack->tcp().take_report(c, report);
+long receive_report(Layer& layer, Socket& socket, msghdr& message) noexcept {
+    ErrorReport report;
+    Packet* packet = nullptr;
+    if (socket.udp != nullptr) {
+        packet = layer.stack->udp().take_report(*socket.udp, report);
+    } else if (socket.connection != nullptr) {
+        packet = layer.stack->tcp().take_report(*socket.connection, report);
+    }
     if (packet == nullptr) {
         return -EAGAIN;
     }
@@ -54,9 +59,13 @@ long receive_report(Layer& layer, tcp::Connection& c, msghdr& message) noexcept 
     }
     packet->free();
     message.msg_flags = MSG_ERRQUEUE | (copied < size ? MSG_TRUNC : 0);
-    message.msg_namelen = 0;
+    if (report.port != 0 && message.msg_name != nullptr) {
+        write_address({report.address, report.port}, socket.is_v6, static_cast<sockaddr*>(message.msg_name), &message.msg_namelen);
+    } else {
+        message.msg_namelen = 0;
+    }
     ControlWriter control(message);
-    if (report.origin == tcp::ErrorReport::Origin::timestamping && (c.options.timestamping & tcp::timestamping::software) != 0) {
+    if (report.origin == ErrorReport::Origin::timestamping && (socket.connection->options.timestamping & tcp::timestamping::software) != 0) {
         control.add_stamps(layer, report.at);
     }
     const Described described = describe(report);

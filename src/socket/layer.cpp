@@ -151,7 +151,7 @@ short readiness_of(const Layer& layer, const Socket& socket) noexcept {
         if (udp.is_shut_for_receive) {
             mask |= POLLRDHUP | (udp.is_shut_for_send ? POLLHUP : 0);
         }
-        if (udp.error != 0) {
+        if (udp.error != 0 || !udp.error_queue.is_empty()) {
             mask |= POLLERR;
         }
         return static_cast<short>(mask);

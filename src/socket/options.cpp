@@ -379,7 +379,16 @@ const Row rows[] = {
     SHUNT_SOCKET_FLAG(IPPROTO_TCP, TCP_INQ, inq, true),
     SHUNT_SOCKET_FLAG(SOL_SOCKET, SO_ZEROCOPY, zerocopy, true),
     SHUNT_TCP_FLAG(SOL_SOCKET, SO_OOBINLINE, oob_inline, true),
-    SHUNT_TCP_FLAG(IPPROTO_IP, IP_RECVERR, recverr, true),
+    {IPPROTO_IP, IP_RECVERR, [](Layer&, Socket& s, Value v) noexcept { return v.give(tcp_options(s).recverr ? 1 : 0); },
+     [](Layer& l, Socket& s, int value) noexcept {
+         if (s.udp != nullptr) {
+             s.udp->recverr = value != 0;
+             if (value == 0) {
+                 Udp::drop_reports(*s.udp);
+             }
+         }
+         return change(l, s, [value](tcp::ConnectionOptions& o) { o.recverr = value != 0; });
+     }, true},
     {IPPROTO_IP, IP_MTU_DISCOVER, [](Layer&, Socket& s, Value v) noexcept { return v.give(tcp_options(s).mtu_discover); },
      [](Layer& l, Socket& s, int value) noexcept -> long {
          if (value < IP_PMTUDISC_DONT || value > IP_PMTUDISC_OMIT) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/sys.hpp"
+#include "base/user_memory.hpp"
 #include "pmd/port_inline.hpp"
 #include "socket/ancillary.hpp"
 #include "socket/guard.hpp"
@@ -106,7 +107,7 @@ long write_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, i
                 return sent != 0 ? sent : error;
             }
             tcp::Connection& c = *socket.connection;
-            if (left.data() == nullptr) {
+            if (is_bad_pointer(left.data())) {
                 return sent != 0 ? sent : -EFAULT;
             }
             how.more = (flags & MSG_MORE) != 0 || !is_last;
@@ -216,7 +217,7 @@ long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
         std::size_t filled = 0;
         while (filled < piece.iov_len) {
             tcp::Connection& c = *socket.connection;
-            if (piece.iov_base == nullptr && c.rcv_queued != 0 && (flags & MSG_TRUNC) == 0) {
+            if (is_bad_pointer(piece.iov_base) && c.rcv_queued != 0 && (flags & MSG_TRUNC) == 0) {
                 return received != 0 ? received : -EFAULT;
             }
             auto* to = (flags & MSG_TRUNC) != 0 ? nullptr : static_cast<std::byte*>(piece.iov_base) + filled;
@@ -336,6 +337,9 @@ Result<std::uint32_t> send_pieces(Layer& layer, UdpEndpoint& udp, std::span<cons
     std::array<std::span<const std::byte>, N> pieces;
     std::transform(vector.begin(), vector.end(), pieces.begin(), [](const iovec& piece) { return std::span(static_cast<const std::byte*>(piece.iov_base), piece.iov_len); });
     const Pieces all = std::span(pieces).first(vector.size());
+    if (std::any_of(all.begin(), all.end(), [](const auto& each) { return is_bad_pointer(each.data()) && !each.empty(); })) [[unlikely]] {
+        return fail(EFAULT);
+    }
     const bool more = udp.is_corked || (flags & MSG_MORE) != 0;
     if (more || udp.corked_bytes != 0) [[unlikely]] {
         return send_part(layer.stack->udp(), udp, all, to, more, now);
@@ -387,6 +391,9 @@ long copy_datagram(Layer& layer, Socket& socket, Packet& packet, msghdr& message
     std::uint32_t copied = 0;
     for (std::size_t i = 0; i < message.msg_iovlen && copied < size; ++i) {
         const auto n = static_cast<std::uint32_t>(std::min<std::size_t>(message.msg_iov[i].iov_len, size - copied));
+        if (is_bad_pointer(message.msg_iov[i].iov_base) && n != 0) [[unlikely]] {
+            return -EFAULT;
+        }
         packet.copy_out(copied, message.msg_iov[i].iov_base, n);
         copied += n;
     }
@@ -481,7 +488,7 @@ long receive_message(Socket& socket, int fd, msghdr* message, int flags) noexcep
     Guard guard(layer());
     const Hold hold(guard, socket);
     if ((flags & MSG_ERRQUEUE) != 0) {
-        return socket.connection != nullptr ? receive_report(guard.layer(), *socket.connection, *message) : -EAGAIN;
+        return receive_report(guard.layer(), socket, *message);
     }
     if (socket.udp != nullptr) {
         return receive_datagram(guard, socket, fd, *message, flags);

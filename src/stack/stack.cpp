@@ -228,8 +228,9 @@ void Stack::report(const IcmpError& error, Time now) noexcept {
     if (error.protocol == wire::protocol_tcp) {
         tcp_.icmp_error(error.source, error.source_port, error.destination, error.destination_port, error.seq, error.error, error.is_hard, error.mtu, now);
     } else if (error.protocol == wire::protocol_udp) {
-        udp_.icmp_error(error.source, error.source_port, error.destination, error.destination_port, error.error, error.is_hard);
+        udp_.icmp_error(error, now);
     }
+    error.quote->free();
 }
 
 bool Stack::run_timers(Time now) noexcept {

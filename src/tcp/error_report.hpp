@@ -1,23 +1,13 @@
-// News for a program that are no data of the peer's: when a byte was sent or acknowledged, that a buffer may be used again, an ICMP error. They wait in
-// the connection's error queue, each in a packet: the report, then what it quotes.
+// The error queue of a connection, and what SO_TIMESTAMPING puts there.
 #pragma once
 
 #include <cstdint>
 
-#include "base/time.hpp"
+#include "ip/error_report.hpp"
 
 namespace shunt::tcp {
 
-struct ErrorReport {
-    // sock_extended_err's origins, with their numbers.
-    enum class Origin : std::uint8_t { icmp = 2, timestamping = 4, zerocopy = 5 };
-    Origin origin = Origin::icmp;
-    std::uint8_t type = 0, code = 0;
-    int error = 0;
-    std::uint32_t info = 0, data = 0;
-    std::uint32_t offender = 0;  // of ICMP errors: who sent it, host order
-    Time at{};
-};
+using shunt::ErrorReport;
 
 // Bits of SO_TIMESTAMPING, with Linux's numbers, as far as they mean something here.
 namespace timestamping {

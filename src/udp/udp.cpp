@@ -83,6 +83,7 @@ void Udp::close(UdpEndpoint& endpoint) noexcept {
     changed_->remove(endpoint);
     endpoint.rcv_queue.clear();
     uncork(endpoint);
+    drop_reports(endpoint);
     unlink(endpoint);
     release_path(endpoint);
     endpoints_.destroy(&endpoint);
@@ -93,6 +94,7 @@ void Udp::free_packets() noexcept {
         for (UdpEndpoint* endpoint = by_port_[port]; endpoint != nullptr; endpoint = endpoint->next) {
             endpoint->rcv_queue.clear();
             uncork(*endpoint);
+            drop_reports(*endpoint);
         }
     }
 }
@@ -249,7 +251,7 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, std::span<const std::span
     }
     if (size + sizeof(wire::UdpHeader) + sizeof(wire::Ipv4Header) > path->mtu) {
         if (never_fragments(endpoint)) {
-            return fail(EMSGSIZE);
+            return refuse_size(endpoint, *path, destination);
         }
         return send_fragments(endpoint, pieces, size, *path, destination.port, now);
     }
@@ -447,14 +449,93 @@ void Udp::input(Packet* packet, const Ipv4Verdict& ip, Time now, bool& no_socket
     changed_->note(*endpoint, ready::input);
 }
 
-// As Linux: a connected socket hears of hard errors; an unconnected one only with IP_RECVERR.
-void Udp::icmp_error(std::uint32_t source, std::uint16_t source_port, std::uint32_t destination, std::uint16_t destination_port, int error, bool is_hard) noexcept {
-    UdpEndpoint* endpoint = find(source, source_port, destination, destination_port);
-    if (endpoint == nullptr || endpoint->remote_port == 0 || !is_hard) {
+// Dropped when nobody fetches them, as Linux drops them beyond the receive buffer.
+void Udp::report(UdpEndpoint& endpoint, const ErrorReport& report, const Packet* quote, std::uint32_t quote_offset) noexcept {
+    constexpr std::uint32_t memory = 1024;  // what one counts against the receive buffer
+    Packet* packet = endpoint.error_reports < std::max(endpoint.rcvbuf / memory, 16U) && !memory_pressure_ ? claim() : nullptr;
+    if (packet == nullptr) {
+        return;
+    }
+    std::memcpy(packet->append(sizeof report), &report, sizeof report);
+    if (quote != nullptr && quote->size() > quote_offset) {
+        const std::uint32_t size = std::min(quote->size() - quote_offset, packet->tailroom());
+        quote->copy_out(quote_offset, packet->append(size), size);
+    }
+    endpoint.error_queue.push_back(packet);
+    ++endpoint.error_reports;
+    changed_->note(endpoint, ready::error);
+}
+
+// A datagram that may not be fragmented and is too large for the path.
+std::unexpected<Errno> Udp::refuse_size(UdpEndpoint& endpoint, const Path& path, const UdpDestination& to) noexcept {
+    if (endpoint.recverr) {
+        ErrorReport local;
+        local.origin = ErrorReport::Origin::local;
+        local.error = EMSGSIZE;
+        local.info = path.mtu;
+        local.address = to.address;
+        local.port = to.port;
+        report(endpoint, local, nullptr, 0);
+    }
+    return fail(EMSGSIZE);
+}
+
+Packet* Udp::take_report(UdpEndpoint& endpoint, ErrorReport& report) noexcept {
+    if (endpoint.error_queue.is_empty()) {
+        return nullptr;
+    }
+    Packet* packet = endpoint.error_queue.pop_front();
+    --endpoint.error_reports;
+    packet->copy_out(0, &report, sizeof report);
+    packet->trim_front(sizeof report);
+    if (report.origin == ErrorReport::Origin::icmp) {  // as Linux: what waits to be told by a call is the next one's
+        ErrorReport next;
+        const Packet* after = endpoint.error_queue.front();
+        if (after != nullptr) {
+            after->copy_out(0, &next, sizeof next);
+        }
+        endpoint.error = after != nullptr && next.origin == ErrorReport::Origin::icmp ? next.error : 0;
+    }
+    return packet;
+}
+
+void Udp::drop_reports(UdpEndpoint& endpoint) noexcept {
+    endpoint.error_queue.clear();
+    endpoint.error_reports = 0;
+}
+
+// As Linux: a connected socket hears of hard errors; with IP_RECVERR each hears of all, and its error queue says more.
+void Udp::icmp_error(const IcmpError& error, Time now) noexcept {
+    UdpEndpoint* endpoint = find(error.source, error.source_port, error.destination, error.destination_port);
+    if (endpoint == nullptr) {
+        return;
+    }
+    if (error.mtu != 0) {
+        ipv4_->learn_mtu(error.destination, error.mtu, now);
+        if (endpoint->path && endpoint->remote_address == error.destination) {
+            endpoint->path->mtu = std::min(endpoint->path->mtu, error.mtu);
+        }
+        if (endpoint->mtu_discover == 0) {  // IP_PMTUDISC_DONT
+            return;
+        }
+    }
+    const bool is_hard = error.is_hard || error.mtu != 0;
+    if (!endpoint->recverr && (endpoint->remote_port == 0 || !is_hard)) {
         return;
     }
     counters_->count(Event::icmp_errors_received);
-    endpoint->error = error;
+    endpoint->error = error.mtu != 0 ? EMSGSIZE : error.error;
+    if (endpoint->recverr) {
+        ErrorReport told;
+        told.type = error.type;
+        told.code = error.code;
+        told.error = endpoint->error;
+        told.info = error.mtu;
+        told.offender = error.offender;
+        told.address = error.destination;
+        told.port = error.destination_port;
+        report(*endpoint, told, error.quote, error.quote_offset);
+    }
     changed_->note(*endpoint, ready::error | ready::input | ready::output);
 }
 

@@ -11,6 +11,8 @@
 #include "base/result.hpp"
 #include "base/tunables.hpp"
 #include "ip/endpoint.hpp"
+#include "ip/error_report.hpp"
+#include "ip/icmp.hpp"
 #include "ip/ipv4.hpp"
 
 namespace shunt {
@@ -37,6 +39,9 @@ struct UdpEndpoint : Endpoint {
     PacketQueue corked;              // what has been sent to the next datagram, of corked_bytes, for corked_to
     std::uint32_t corked_bytes = 0;
     UdpDestination corked_to;
+    bool recverr = false;            // IP_RECVERR
+    PacketQueue error_queue;         // each: an ErrorReport, then what it quotes
+    std::uint32_t error_reports = 0;
     bool is_bound = false;
     bool reuse_address = false;
     bool reuse_port = false;
@@ -74,7 +79,11 @@ public:
     // From below; takes ownership. `no_socket` is set when an ICMP port unreachable is due (RFC 1122, 4.1.3.1); then the packet stays the caller's,
     // as it came.
     void input(Packet* packet, const Ipv4Verdict& ip, Time now, bool& no_socket) noexcept;
-    void icmp_error(std::uint32_t source, std::uint16_t source_port, std::uint32_t destination, std::uint16_t destination_port, int error, bool is_hard) noexcept;
+    void icmp_error(const IcmpError& error, Time now) noexcept;
+    // The oldest report of the error queue, in `report`, and a packet with what it quotes, now the caller's; null: none.
+    Packet* take_report(UdpEndpoint& endpoint, ErrorReport& report) noexcept;
+    // Nobody wants to hear of errors any more.
+    static void drop_reports(UdpEndpoint& endpoint) noexcept;
 
     void free_packets() noexcept;  // for the stack's end
     std::uint32_t endpoints_used() const noexcept { return endpoints_.used(); }
@@ -97,6 +106,8 @@ private:
                                          Time now) noexcept;
     void unlink(UdpEndpoint& endpoint) noexcept;
     static void uncork(UdpEndpoint& endpoint) noexcept;
+    void report(UdpEndpoint& endpoint, const ErrorReport& report, const Packet* quote, std::uint32_t quote_offset) noexcept;
+    std::unexpected<Errno> refuse_size(UdpEndpoint& endpoint, const Path& path, const UdpDestination& to) noexcept;
     void release_path(UdpEndpoint& endpoint) noexcept;
 
     Ipv4* ipv4_;

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -254,4 +255,47 @@ CHECK(a_stream_is_opened_again) {
         fclose(again);
     }
     close(client);
+}
+
+// Where Linux says EFAULT: addresses that cannot be, and for names and lengths pages that are not there.
+CHECK(memory_that_is_not_there) {
+    int client, server;
+    pair(client, server);
+    const int datagram = bound(SOCK_DGRAM, address), fresh = socket(AF_INET, SOCK_STREAM, 0);
+    void* const page = mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const sockaddr_in name = at(port_of(datagram));
+    send_text(client, "abc");
+    sendto(datagram, "abc", 3, 0, reinterpret_cast<const sockaddr*>(&name), sizeof name);
+    nap_ms(20);
+    char* volatile nowhere = reinterpret_cast<char*>(-1L);
+    say_result("send", send(client, nowhere, 3, 0));
+    say_result("write", write(client, nowhere, 3));
+    say_result("recv", recv(server, nowhere, 3, MSG_DONTWAIT));
+    say_result("read", read(server, nowhere, 3));
+    say_result("sendto", sendto(datagram, nowhere, 3, 0, reinterpret_cast<const sockaddr*>(&name), sizeof name));
+    say_result("recvfrom", recv(datagram, nowhere, 3, MSG_DONTWAIT));
+    say_result("sendmsg", sendmsg(client, reinterpret_cast<msghdr*>(nowhere), 0));
+    say_result("recvmsg", recvmsg(server, reinterpret_cast<msghdr*>(nowhere), MSG_DONTWAIT));
+    for (void* where : {static_cast<void*>(nowhere), page}) {
+        auto* bad = static_cast<sockaddr*>(where);
+        auto* bad_length = static_cast<socklen_t*>(where);
+        sockaddr_in good{};
+        socklen_t length = sizeof good;
+        say_result("bind", bind(fresh, bad, sizeof good));
+        say_result("connect", connect(fresh, bad, sizeof good));
+        say_result("connect of datagrams", connect(datagram, bad, sizeof good));
+        say_result("getsockname", getsockname(client, bad, &length));
+        say_result("length", getsockname(client, reinterpret_cast<sockaddr*>(&good), bad_length));
+        say_result("getpeername", getpeername(client, bad, &length));
+        length = static_cast<socklen_t>(-1);
+        say_result("negative", getpeername(client, reinterpret_cast<sockaddr*>(&good), &length));
+        say_result("setsockopt", setsockopt(client, SOL_SOCKET, SO_KEEPALIVE, where, 4));
+    }
+    int value = 0;
+    socklen_t length = sizeof value;
+    say_result("getsockopt", getsockopt(client, SOL_SOCKET, SO_KEEPALIVE, nowhere, &length));
+    say_result("length", getsockopt(client, SOL_SOCKET, SO_KEEPALIVE, &value, reinterpret_cast<socklen_t*>(nowhere)));
+    say("%s", receive_text(server, MSG_DONTWAIT).c_str());
+    munmap(page, 4096);
+    close_all({client, server, datagram, fresh});
 }

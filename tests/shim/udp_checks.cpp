@@ -1,6 +1,7 @@
 // UDP: names, associations, sizes, errors.
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/errqueue.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -440,4 +441,97 @@ CHECK(segmented_datagrams) {
     std::vector<char> many(1000, 'm');
     say_result("too many", sendto(from, many.data(), many.size(), 0, reinterpret_cast<const sockaddr*>(&name), sizeof name));
     close_all({to, from});
+}
+
+namespace {
+
+// One report of the error queue: what it says, where the datagram was going, who complained, what is quoted.
+void say_report(int fd, const sockaddr_in& destination) {
+    char data[64];
+    alignas(cmsghdr) char control[256];
+    sockaddr_in name{};
+    iovec piece{data, sizeof data};
+    msghdr message{};
+    message.msg_name = &name;
+    message.msg_namelen = sizeof name;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t size = recvmsg(fd, &message, MSG_ERRQUEUE);
+    if (size < 0) {
+        say_result("report", size);
+        return;
+    }
+    say("report %.*s flags=%x to=%d", static_cast<int>(size), data, message.msg_flags, name.sin_addr.s_addr == destination.sin_addr.s_addr && name.sin_port == destination.sin_port);
+    for (cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr; each = CMSG_NXTHDR(&message, each)) {
+        const auto* error = reinterpret_cast<const sock_extended_err*>(CMSG_DATA(each));
+        const auto* offender = reinterpret_cast<const sockaddr_in*>(SO_EE_OFFENDER(error));
+        say("%d.%d/%zu %s origin=%d type=%d code=%d info=%d by=%d", each->cmsg_level, each->cmsg_type, each->cmsg_len, error_name(static_cast<int>(error->ee_errno)), error->ee_origin, error->ee_type,
+            error->ee_code, error->ee_info != 0, offender->sin_family == AF_INET && offender->sin_addr.s_addr == address.s_addr);
+    }
+}
+
+}  // namespace
+
+CHECK(errors_of_datagrams) {
+    const int from = bound(SOCK_DGRAM, address), connected = bound(SOCK_DGRAM, address), gone = bound(SOCK_DGRAM, address);
+    const sockaddr_in name = at(port_of(gone));
+    const auto* where = reinterpret_cast<const sockaddr*>(&name);
+    close(gone);
+    sendto(from, "lost", 4, 0, where, sizeof name);
+    nap_ms(20);
+    say("%s", receive_text(from, MSG_DONTWAIT).c_str());  // one that is not connected hears nothing
+    const int on = 1, off = 0;
+    setsockopt(from, IPPROTO_IP, IP_RECVERR, &on, sizeof on);
+    sendto(from, "first", 5, 0, where, sizeof name);
+    nap_ms(20);
+    say_result("second", sendto(from, "second", 6, 0, where, sizeof name));
+    say_result("second", sendto(from, "second", 6, 0, where, sizeof name));
+    nap_ms(20);
+    pollfd item{from, POLLIN, 0};
+    say_result("poll", poll(&item, 1, 0));
+    say("%x", item.revents);
+    say_report(from, name);
+    int error = 0;
+    socklen_t length = sizeof error;
+    getsockopt(from, SOL_SOCKET, SO_ERROR, &error, &length);
+    say("pending %s", error_name(error));
+    say_report(from, name);
+    say_report(from, name);
+    getsockopt(from, SOL_SOCKET, SO_ERROR, &error, &length);
+    say("pending %d", error);
+    sendto(from, "third", 5, 0, where, sizeof name);
+    nap_ms(20);
+    setsockopt(from, IPPROTO_IP, IP_RECVERR, &off, sizeof off);
+    say_report(from, name);
+    connect(connected, where, sizeof name);
+    setsockopt(connected, IPPROTO_IP, IP_RECVERR, &on, sizeof on);
+    send(connected, "fourth", 6, 0);
+    nap_ms(20);
+    say("%s", receive_text(connected, MSG_DONTWAIT).c_str());
+    say_report(connected, name);
+    close_all({from, connected});
+}
+
+CHECK(null_buffers) {
+    const int to = bound(SOCK_DGRAM, address), from = bound(SOCK_DGRAM, address);
+    const sockaddr_in name = at(port_of(to));
+    const auto* where = reinterpret_cast<const sockaddr*>(&name);
+    char* volatile nothing = nullptr;
+    say_result("send", sendto(from, nothing, 5, 0, where, sizeof name));
+    say_result("empty", sendto(from, nothing, 0, 0, where, sizeof name));
+    sendto(from, "abc", 3, 0, where, sizeof name);
+    nap_ms(10);
+    say_result("empty", recv(to, nothing, 0, MSG_DONTWAIT));
+    say_result("recv", recv(to, nothing, 5, MSG_DONTWAIT));
+    say_result("again", recv(to, nothing, 0, MSG_DONTWAIT));
+    int client, server;
+    pair(client, server);
+    say_result("send", send(client, nothing, 5, 0));
+    send_text(client, "abc");
+    nap_ms(10);
+    say_result("recv", recv(server, nothing, 5, MSG_DONTWAIT));
+    say("%s", receive_text(server, MSG_DONTWAIT).c_str());
+    close_all({to, from, client, server});
 }
