@@ -77,7 +77,7 @@ long ask_kernel_side(int fd, const char* reason, const sockaddr* address, sockle
 // side: then we choose another, where nobody can know the number yet.
 long bind_our_side(socket::Socket& socket, bool is_v6, std::uint16_t port, bool was_chosen) noexcept {
     const AnyAddress same = wildcard(is_v6, port);
-    const long result = socket::bind(socket, same.get(), same.length);
+    const long result = socket::bind(socket, same.get(), same.length, was_chosen ? socket::PortFrom::kernel : socket::PortFrom::program);
     if (result != -EADDRINUSE || !was_chosen) {
         return result;
     }

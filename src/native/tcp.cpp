@@ -305,6 +305,7 @@ Expected<TcpListener> TcpListener::listen(Stack& stack, SocketAddress at, const 
     socket->options = to_internal(options.tcp);
     socket->options.reuse_address = options.reuse_address;
     socket->reuse_port = options.reuse_port;
+    socket->options.reuse_port = options.reuse_port;
     const auto most = static_cast<std::uint32_t>(inside.stack().tunables().somaxconn);
     const auto listener =
         inside.tcp().listen(at.ipv4, at.port, std::min(options.backlog, most), socket->options, options.reuse_port);

@@ -32,6 +32,9 @@ void destroy(Layer& layer, Socket& socket, Time now) noexcept {
     if (socket.udp != nullptr) {
         layer.stack->udp().close(*socket.udp);
     }
+    if (socket.held_port.port != 0) {
+        layer.stack->tcp().let_go(socket.held_port);
+    }
     layer.sockets.destroy(&socket);
 }
 
@@ -156,7 +159,16 @@ bool is_nonblocking(const Socket& socket) noexcept { return socket.nonblocking; 
 void set_on_device(Socket& socket, bool on) noexcept { socket.is_on_device = on; }
 bool is_on_device(const Socket& socket) noexcept { return socket.is_on_device; }
 
-long bind(Socket& socket, const sockaddr* address, socklen_t length) noexcept {
+namespace {
+
+bool may_bind(const tcp::Tcp& tcp, const Socket& socket, Address where, PortFrom origin) noexcept {
+    return origin == PortFrom::kernel ? !tcp.has_listener_in_the_way(where.address, where.port, socket.reuse_port)
+                                      : tcp.is_port_free(where.address, where.port, socket.options);
+}
+
+}  // namespace
+
+long bind(Socket& socket, const sockaddr* address, socklen_t length, PortFrom origin) noexcept {
     if (address == nullptr) {
         return -EFAULT;
     }
@@ -187,12 +199,14 @@ long bind(Socket& socket, const sockaddr* address, socklen_t length) noexcept {
             return -EADDRINUSE;
         }
         port = *picked;
-    } else if (!stack.tcp().is_port_free(where->address, port, socket.options.reuse_address, socket.reuse_port)) {
+    } else if (!may_bind(stack.tcp(), socket, *where, origin)) {
         return -EADDRINUSE;
     }
     socket.is_bound = true;
     socket.bound_address = where->address;
     socket.bound_port = port;
+    socket.held_port = {.address = where->address, .port = port, .options = &socket.options};
+    stack.tcp().hold(socket.held_port);
     return 0;
 }
 

@@ -300,6 +300,7 @@ const Row rows[] = {
     {SOL_SOCKET, SO_REUSEPORT, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.reuse_port ? 1 : 0); },
      [](Layer&, Socket& s, int value) noexcept -> long {
          s.reuse_port = value != 0;
+         s.options.reuse_port = s.reuse_port;
          if (s.udp != nullptr) {
              s.udp->reuse_port = s.reuse_port;
          }

@@ -46,7 +46,9 @@ void set_on_device(Socket& socket, bool on) noexcept;    // SO_BINDTODEVICE name
 bool is_on_device(const Socket& socket) noexcept;
 
 // ---------------------------------------------------------------- calls
-long bind(Socket& socket, const sockaddr* address, socklen_t length) noexcept;
+// The port: named by the program, or chosen by the kernel for its side of a socket that is on both: then our connections that happen to have it do no harm.
+enum class PortFrom : std::uint8_t { program, kernel };
+long bind(Socket& socket, const sockaddr* address, socklen_t length, PortFrom origin = PortFrom::program) noexcept;
 long listen(Socket& socket, int backlog) noexcept;
 // A new description with one reference in *accepted, or, where the kernel's side has one waiting first, *accepted == nullptr and the return value 0:
 // call accept4 on the kernel's fd (which will not block). Fills the peer's address when `address` is not null.

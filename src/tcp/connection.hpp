@@ -146,6 +146,7 @@ struct ConnectionOptions {
     bool fast_open_connect : 1 = false;
     bool fast_open_no_cookie : 1 = false;
     bool oob_inline : 1 = false;
+    bool reuse_port : 1 = false;
     bool recverr : 1 = false;        // IP_RECVERR: ICMP errors are told at once
     CongestionControl congestion = CongestionControl::other;  // other: the default
     std::uint8_t mtu_discover = 1;   // IP_MTU_DISCOVER: IP_PMTUDISC_WANT
@@ -359,6 +360,14 @@ struct Listener : Endpoint {
     Listener* next = nullptr;      // on the same port
     ConnectionOptions options;
     bool reuse_port = false;
+};
+
+// A program's bind: from then on until its socket goes, whether it listens, is connected, or neither.
+struct BoundPort {
+    std::uint32_t address = 0;
+    std::uint16_t port = 0;
+    const ConnectionOptions* options = nullptr;  // the socket's: what SO_REUSEADDR and SO_REUSEPORT say now
+    BoundPort* next = nullptr;                   // on the same port
 };
 
 static_assert(sizeof(Connection) <= 1024);  // sixteen cache lines: a million of them fit into a gigabyte

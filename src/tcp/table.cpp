@@ -15,11 +15,15 @@ std::uint32_t bucket_count(std::uint32_t connections_max) noexcept {
     return std::bit_ceil(std::max(connections_max, 1024U));
 }
 
+bool overlap(std::uint32_t a, std::uint32_t b) noexcept {
+    return a == 0 || b == 0 || a == b;
+}
+
 }  // namespace
 
 std::size_t Tcp::arena_bytes(std::uint32_t connections_max, std::uint32_t listeners_max) noexcept {
     return Pool<Connection>::bytes_for(connections_max) + Pool<Listener>::bytes_for(listeners_max) + bucket_count(connections_max) * sizeof(Connection*) +
-           ports * sizeof(Listener*) + FastOpenCache::arena_bytes() + 4 * 64;
+           ports * (sizeof(Listener*) + sizeof(BoundPort*) + sizeof(std::uint32_t)) + FastOpenCache::arena_bytes() + 6 * 64;
 }
 
 Tcp::Tcp(const Context& context, Arena& arena, std::uint32_t connections_max, std::uint32_t listeners_max) noexcept
@@ -28,6 +32,8 @@ Tcp::Tcp(const Context& context, Arena& arena, std::uint32_t connections_max, st
       listeners_(arena.carve(Pool<Listener>::bytes_for(listeners_max), 64), listeners_max),
       buckets_(arena.carve_array<Connection*>(bucket_count(connections_max))),
       listeners_by_port_(arena.carve_array<Listener*>(ports)),
+      bound_by_port_(arena.carve_array<BoundPort*>(ports)),
+      connections_by_port_(arena.carve_array<std::uint32_t>(ports)),
       bucket_mask_(bucket_count(connections_max) - 1),
       fast_open_cache_(arena, context.key) {
     const std::uint64_t first[] = {0x746666, 0}, second[] = {0x746666, 1};
@@ -78,6 +84,7 @@ void Tcp::insert(Connection& c) noexcept {
     c.hash_next = head;
     head = &c;
     c.is_hashed = true;
+    ++connections_by_port_[c.local_port];
 }
 
 void Tcp::erase(Connection& c) noexcept {
@@ -90,6 +97,7 @@ void Tcp::erase(Connection& c) noexcept {
     }
     *link = c.hash_next;
     c.is_hashed = false;
+    --connections_by_port_[c.local_port];
 }
 
 Connection* Tcp::create(Time now) noexcept {
@@ -206,15 +214,50 @@ bool Tcp::is_reusable_time_wait(const Connection& c, Time now) const noexcept {
 // The timestamps keep the segments of the old connection and of a new one apart: enough for a program that asks for this very port, as on Linux.
 bool Tcp::is_safe_time_wait(const Connection& c) noexcept { return c.state == State::time_wait && c.has_timestamps; }
 
-bool Tcp::is_port_free(std::uint32_t address, std::uint16_t port, bool reuse_address, bool reuse_port) const noexcept {
-    (void)reuse_address;  // connections do not keep a listener off: those of an earlier listener have the port by right
+void Tcp::hold(BoundPort& bound) noexcept {
+    bound.next = bound_by_port_[bound.port];
+    bound_by_port_[bound.port] = &bound;
+}
+
+void Tcp::let_go(BoundPort& bound) noexcept {
+    BoundPort** link = &bound_by_port_[bound.port];
+    while (*link != &bound) {
+        link = &(*link)->next;
+    }
+    *link = bound.next;
+}
+
+bool Tcp::has_listener_in_the_way(std::uint32_t address, std::uint16_t port, bool reuse_port) const noexcept {
     for (const Listener* l = listeners_by_port_[port]; l != nullptr; l = l->next) {
-        const bool overlaps = l->local_address == 0 || address == 0 || l->local_address == address;
-        if (overlaps && !(reuse_port && l->reuse_port)) {
+        if (overlap(address, l->local_address) && !(reuse_port && l->reuse_port)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool Tcp::is_port_free(std::uint32_t address, std::uint16_t port, const ConnectionOptions& options) const noexcept {
+    const auto is_in_the_way = [&](std::uint32_t other, const ConnectionOptions& others) {
+        const bool may_share = (options.reuse_address && others.reuse_address) || (options.reuse_port && others.reuse_port);
+        return overlap(address, other) && !may_share;
+    };
+    if (has_listener_in_the_way(address, port, options.reuse_port)) {
+        return false;
+    }
+    for (const BoundPort* bound = bound_by_port_[port]; bound != nullptr; bound = bound->next) {
+        if (is_in_the_way(bound->address, *bound->options)) {
             return false;
         }
     }
-    return true;
+    const bool shares_nothing = !options.reuse_address && !options.reuse_port;
+    if (address == 0 && shares_nothing) {
+        return connections_by_port_[port] == 0;
+    }
+    bool is_free = true;
+    if (connections_by_port_[port] != 0) {
+        for_each_connection([&](const Connection& c) { is_free = is_free && !(c.local_port == port && is_in_the_way(c.local_address, c.options)); });
+    }
+    return is_free;
 }
 
 // RFC 6056, algorithm 4, as Linux: a secret offset for each destination, and a counter that destinations share by another part of the same hash. A
@@ -231,10 +274,11 @@ Result<std::uint16_t> Tcp::pick_port(std::uint32_t local, std::uint32_t remote, 
     for (std::uint32_t i = 0; i < range; ++i) {
         const std::uint32_t parity = i < (range + 1) / 2 ? first_parity : 1 - first_parity;
         const auto port = static_cast<std::uint16_t>(first + (start + 2 * (i % ((range + 1) / 2)) + parity) % range);
-        if (listeners_by_port_[port] != nullptr) {
+        const bool is_bind = remote_port == 0;
+        if (is_bind ? !is_port_free(local, port, {}) : listeners_by_port_[port] != nullptr || bound_by_port_[port] != nullptr) {
             continue;
         }
-        Connection* holder = remote_port == 0 ? nullptr : find(local, port, remote, remote_port);
+        Connection* holder = is_bind ? nullptr : find(local, port, remote, remote_port);
         if (holder != nullptr && !is_reusable_time_wait(*holder, now)) {
             continue;
         }

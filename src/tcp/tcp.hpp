@@ -117,7 +117,12 @@ public:
     std::optional<std::byte> urgent_byte(Connection& c, bool peek) noexcept;
 
     // ---- ports
-    bool is_port_free(std::uint32_t address, std::uint16_t port, bool reuse_address, bool reuse_port) const noexcept;
+    // Whether a socket with these options may bind, as Linux decides it: listeners, bound sockets and connections, those in TIME_WAIT included, are in its way.
+    bool is_port_free(std::uint32_t address, std::uint16_t port, const ConnectionOptions& options) const noexcept;
+    bool has_listener_in_the_way(std::uint32_t address, std::uint16_t port, bool reuse_port) const noexcept;
+    void hold(BoundPort& bound) noexcept;
+    void let_go(BoundPort& bound) noexcept;
+    // For a connection, or with remote_port 0 for a bind. EADDRNOTAVAIL: all are taken.
     Result<std::uint16_t> pick_port(std::uint32_t local, std::uint32_t remote, std::uint16_t remote_port, Time now) noexcept;
 
     // ---- facts
@@ -439,6 +444,8 @@ private:
     Pool<Listener> listeners_;
     Connection** buckets_ = nullptr;
     Listener** listeners_by_port_ = nullptr;
+    BoundPort** bound_by_port_ = nullptr;
+    std::uint32_t* connections_by_port_ = nullptr;  // how many
     std::uint32_t bucket_mask_ = 0;
     Connection* time_wait_head_ = nullptr;  // oldest first
     Connection* time_wait_tail_ = nullptr;

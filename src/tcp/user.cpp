@@ -15,7 +15,7 @@ Result<Listener*> Tcp::listen(std::uint32_t address, std::uint16_t port, std::ui
             return fail(EADDRINUSE);
         }
         port = *picked;
-    } else if (!is_port_free(address, port, options.reuse_address, reuse_port)) {
+    } else if (has_listener_in_the_way(address, port, reuse_port)) {
         return fail(EADDRINUSE);
     }
     Listener* listener = listeners_.try_create();

@@ -147,7 +147,7 @@ Result<void> Udp::bind(UdpEndpoint& endpoint, std::uint32_t address, std::uint16
         const std::uint32_t start = random_.below(range);
         for (std::uint32_t i = 0; i < range && port == 0; ++i) {
             const auto candidate = static_cast<std::uint16_t>(first + (start + i) % range);
-            port = by_port_[candidate] == nullptr ? candidate : std::uint16_t{0};
+            port = is_free(endpoint, address, candidate) ? candidate : std::uint16_t{0};
         }
         if (port == 0) {
             return fail(EADDRINUSE);
@@ -179,7 +179,7 @@ Result<void> Udp::connect(UdpEndpoint& endpoint, UdpDestination to) noexcept {
     }
     if (!endpoint.is_bound) {
         if (auto bound = bind(endpoint, path->source, 0); !bound) {
-            return bound;
+            return fail(EAGAIN);  // as Linux says it when nobody asked for a port
         }
     }
     endpoint.local_address = path->source;
@@ -202,7 +202,7 @@ Result<Path> Udp::path_for(UdpEndpoint& endpoint, const UdpDestination& to) noex
     }
     if (!endpoint.is_bound) {
         if (auto bound = bind(endpoint, 0, 0); !bound) {
-            return fail(code_of(bound.error()));
+            return fail(EAGAIN);
         }
     }
     path->tos = endpoint.tos;
