@@ -66,9 +66,9 @@ long route(int fd, Word& word, const void* name, socklen_t length, int flags) no
     if (address == nullptr || length < sizeof(sa_family_t)) {
         return word.is_socket() ? 1 : 0;
     }
-    const Decision decision = Runtime::instance().decide_peer(address, length);
+    const Decision decision = Runtime::instance().decide_peer(word.is_stream(), address, length);
     if (decision.side == Decision::Side::kernel) {
-        if (must_be_ours()) {
+        if (must_be_ours() && !decision.is_wish) {
             log_kernel(fd, decision.reason, address, length);
             return -ENETUNREACH;
         }

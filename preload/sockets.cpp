@@ -66,9 +66,9 @@ long give_name(sockaddr* address, socklen_t* length, Own own) noexcept {
 }
 
 // May it fall back? With --require the call fails, as on a host that has no such address or route.
-long ask_kernel_side(int fd, const char* reason, const sockaddr* address, socklen_t length, int refusal) noexcept {
-    log_kernel(fd, reason, address, length);
-    return must_be_ours() ? -refusal : 0;
+long ask_kernel_side(int fd, const Decision& decision, const sockaddr* address, socklen_t length, int refusal) noexcept {
+    log_kernel(fd, decision.reason, address, length);
+    return must_be_ours() && !decision.is_wish ? -refusal : 0;
 }
 
 // ---------------------------------------------------------------- bind and listen
@@ -105,7 +105,7 @@ long bind_both(int fd, Word word, const sockaddr* address, socklen_t length) noe
     }
     const auto made = open_for(fd);
     if (!made) {
-        const long result = ask_kernel_side(fd, "there is no stack, or no room in it", address, length, code_of(made.error()));
+        const long result = ask_kernel_side(fd, {Side::kernel, "there is no stack, or no room in it"}, address, length, code_of(made.error()));
         if (result == 0) {
             give_to_kernel(fd, word);
         }
@@ -121,15 +121,17 @@ long bind_both(int fd, Word word, const sockaddr* address, socklen_t length) noe
 }
 
 long bind_candidate(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
-    const Decision decision = Runtime::instance().decide_bind(address, length);
+    Decision decision = Runtime::instance().decide_bind(word.is_stream(), address, length);
     if (decision.side == Side::ours) {
         return bind_ours(fd, word, address, length);
     }
     if (decision.side == Side::both && !is_v6only(fd, word)) {
         return bind_both(fd, word, address, length);
     }
-    const char* reason = decision.side == Side::both ? "it is for IPv6 only" : decision.reason;
-    long result = ask_kernel_side(fd, reason, address, length, EADDRNOTAVAIL);
+    if (decision.side == Side::both) {
+        decision.reason = "it is for IPv6 only";
+    }
+    long result = ask_kernel_side(fd, decision, address, length, EADDRNOTAVAIL);
     if (result == 0) {
         result = sys::bind(fd, address, length);
         if (result == 0) {
@@ -154,7 +156,7 @@ long listen_candidate(int fd, Word word, int backlog) noexcept {
     if (!word.is_stream()) {
         return sys::call(SYS_listen, fd, backlog);
     }
-    if (const long result = bind_both(fd, word, any.get(), any.length); result != 0) {
+    if (const long result = bind_candidate(fd, word, any.get(), any.length); result != 0) {
         return result;
     }
     const Word now = fds.find(fd);
@@ -169,8 +171,8 @@ long connect_candidate(int fd, Word word, const sockaddr* address, socklen_t len
 }
 
 // The kernel connects; a socket whose attempt fails at once may still become ours.
-int connect_by_kernel(int fd, Word word, const char* reason, const sockaddr* address, socklen_t length) {
-    if (const long result = ask_kernel_side(fd, reason, address, length, ENETUNREACH); result != 0) {
+int connect_by_kernel(int fd, Word word, const Decision& decision, const sockaddr* address, socklen_t length) {
+    if (const long result = ask_kernel_side(fd, decision, address, length, ENETUNREACH); result != 0) {
         return answer(result);
     }
     const int result = real.connect(fd, address, length);
@@ -191,9 +193,9 @@ int connect_any(int fd, const sockaddr* given, socklen_t length) {
     const sockaddr* address = name.get();
     const bool is_open = word.is_candidate() || (word.is_socket() && socket::is_both(word.socket()));
     if (is_open && address != nullptr && length >= sizeof(sa_family_t) && address->sa_family != AF_UNSPEC) {
-        const Decision decision = Runtime::instance().decide_peer(address, length);
+        const Decision decision = Runtime::instance().decide_peer(word.is_stream(), address, length);
         if (decision.side == Side::kernel) {
-            return connect_by_kernel(fd, word, decision.reason, address, length);
+            return connect_by_kernel(fd, word, decision, address, length);
         }
         if (word.is_candidate()) {
             return answer(connect_candidate(fd, word, address, length));

@@ -13,16 +13,10 @@
 #include "base/log.hpp"
 #include "base/result.hpp"
 #include "base/tunables.hpp"
+#include "config/prefix.hpp"
+#include "config/rules.hpp"
 
 namespace shunt::config {
-
-struct Ipv4Prefix {
-    std::uint32_t address_host_order = 0;
-    std::uint8_t length = 32;
-    std::uint32_t mask() const noexcept { return length == 0 ? 0 : ~std::uint32_t{0} << (32 - length); }
-    bool contains(std::uint32_t address) const noexcept { return ((address ^ address_host_order) & mask()) == 0; }
-    friend bool operator==(const Ipv4Prefix&, const Ipv4Prefix&) = default;
-};
 
 enum class Profile { latency, balanced, throughput };
 
@@ -43,6 +37,7 @@ struct Config {
     std::size_t ports() const noexcept { return links.size() - (has_loop ? 1 : 0); }
     bool has_port() const noexcept { return ports() != 0; }
     bool require = false;                            // falling back to the kernel is an error
+    std::vector<Rule> rules;                         // of which the first that matches decides
     Tunables tunables;
     std::vector<std::string> warnings;  // lines for the user; nothing has been printed
 };
@@ -74,6 +69,8 @@ Outcome<void> check_complete(const Config& config);
 // This process's environment, the only place that reads it: every "SHUNT_..." entry, and one variable by name.
 std::vector<std::string> shunt_environment();
 std::optional<std::string> variable(const char* name);
+// The file of the program that runs; empty where /proc does not tell.
+std::string program_path();
 
 // Set for the program by the launcher: it has shown the warnings already.
 inline constexpr const char* checked_variable = "SHUNT_CHECKED";

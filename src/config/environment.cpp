@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "base/sys.hpp"
 #include "config/config.hpp"
 
 namespace shunt::config {
@@ -16,6 +17,12 @@ std::vector<std::string> shunt_environment() {
         }
     }
     return found;
+}
+
+std::string program_path() {
+    char path[4096];
+    const long length = sys::call(SYS_readlink, sys::word("/proc/self/exe"), sys::word(path), sizeof path);
+    return length > 0 ? std::string(path, static_cast<std::size_t>(length)) : std::string();
 }
 
 std::optional<std::string> variable(const char* name) {

@@ -175,6 +175,15 @@ Outcome<void> require(Config& config, const Option& option, std::string_view val
     return {};
 }
 
+Outcome<void> rule(Config& config, const Option&, std::string_view value) {
+    auto parsed = parse_rule(value);
+    if (!parsed) {
+        return std::unexpected(parsed.error());
+    }
+    config.rules.push_back(std::move(*parsed));
+    return {};
+}
+
 Outcome<void> sysctl(Config& config, const Option& option, std::string_view value) {
     const std::size_t equals = value.find('=');
     if (equals == std::string_view::npos) {

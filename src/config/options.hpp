@@ -42,6 +42,7 @@ Outcome<void> profile(Config&, const Option&, std::string_view);
 Outcome<void> config_file(Config&, const Option&, std::string_view);
 Outcome<void> log_level(Config&, const Option&, std::string_view);
 Outcome<void> require(Config&, const Option&, std::string_view);
+Outcome<void> rule(Config&, const Option&, std::string_view);
 Outcome<void> sysctl(Config&, const Option&, std::string_view);
 Outcome<void> mtu(Config&, const Option&, std::string_view);
 Outcome<void> mac(Config&, const Option&, std::string_view);
@@ -74,6 +75,10 @@ inline constexpr Option options[] = {
     {.name = "require", .kind = Kind::flag, .default_value = "no",
      .sentence = "a socket that Shunt cannot carry fails instead of falling back to the kernel", .example = "yes",
      .set = setters::require},
+    {.name = "rule", .placeholder = "RULE", .separator = ';',
+     .sentence = "whose a socket is, where it could be Shunt's: kernel or shunt, then tcp or udp, program=GLOB, and local=ADDR/LEN:PORT-PORT or "
+                 "peer=ADDR/LEN:PORT-PORT, as much as is needed; the first rule that matches decides",
+     .example = "kernel tcp peer=10.0.0.9:22", .set = setters::rule},
     {.name = "sysctl", .placeholder = "NAME=VALUE", .separator = ',',
      .sentence = "a Linux tunable, by its Linux name; the default is this host's own value", .example = "net.ipv4.tcp_sack=0",
      .set = setters::sysctl},

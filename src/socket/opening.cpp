@@ -30,7 +30,7 @@ long set_fast_open_queue(Layer& layer, Socket& socket, int value) noexcept {
         return -EINVAL;
     }
     tcp::ConnectionOptions& options = socket.listener != nullptr ? socket.listener->options : socket.options;
-    options.fast_open_queue = static_cast<std::uint32_t>(std::min(value, layer.stack->tunables().somaxconn));
+    options.fast_open_queue = static_cast<std::uint16_t>(std::min({value, layer.stack->tunables().somaxconn, 65535}));
     return 0;
 }
 

@@ -347,7 +347,10 @@ const Row rows[] = {
          const int set = tcp_options(s).linger2_s;
          return v.give(set != 0 ? set : l.stack->tunables().tcp_fin_timeout);
      },
-     [](Layer& l, Socket& s, int value) noexcept { return change(l, s, [value](tcp::ConnectionOptions& o) { o.linger2_s = std::clamp(value, -1, linger2_max_s); }); }, true},
+     [](Layer& l, Socket& s, int value) noexcept {
+         const auto seconds = static_cast<std::int16_t>(std::clamp(value, -1, linger2_max_s));
+         return change(l, s, [seconds](tcp::ConnectionOptions& o) { o.linger2_s = seconds; });
+     }, true},
     {IPPROTO_TCP, TCP_MAXSEG,
      [](Layer&, Socket& s, Value v) noexcept {
          const int next = s.options.maxseg != 0 ? s.options.maxseg : 536;

@@ -178,6 +178,10 @@ void Runtime::configure(const config::Config& config) {
     active_ = !config_.links.empty();
     interfaces_ = interfaces_of(config_);
     log::set_threshold(config_.log);
+    rules_ = config::rules_for(config_.rules, program_invocation_short_name, config::program_path());
+    for (const config::Rule& rule : rules_) {
+        reasons_.push_back(fmt::format("the rule \"{}\" says so", rule.text));
+    }
     for (const std::string& warning : config_.warnings) {
         log::warning("{}", warning);
     }
@@ -227,7 +231,13 @@ bool Runtime::reaches(std::uint32_t address, bool is_v6) const noexcept {
            std::any_of(config_.addresses.begin(), config_.addresses.end(), [&](const config::Ipv4Prefix& prefix) { return prefix.contains(address); });
 }
 
-Decision Runtime::decide_bind(const sockaddr* address, socklen_t length) const noexcept {
+// Of a socket that would not be the kernel's anyway.
+Decision Runtime::ask_rules(const config::Question& question, Decision otherwise) const noexcept {
+    const config::Rule* rule = otherwise.side == Decision::Side::kernel ? nullptr : config::first_match(rules_, question);
+    return rule != nullptr && rule->is_for_kernel ? Decision{Decision::Side::kernel, reasons_[static_cast<std::size_t>(rule - rules_.data())].c_str(), true} : otherwise;
+}
+
+Decision Runtime::decide_bind(bool is_tcp, const sockaddr* address, socklen_t length) const noexcept {
     using Side = Decision::Side;
     if (!active_) {
         return {Side::kernel, "no link is configured"};
@@ -237,13 +247,14 @@ Decision Runtime::decide_bind(const sockaddr* address, socklen_t length) const n
     if (!where) {
         return {Side::kernel, "the address is not IPv4"};
     }
+    const config::Question question{is_tcp, config::End::local, where->address, where->port};
     if (where->address == 0) {
-        return {Side::both, "bound to every address"};
+        return ask_rules(question, {Side::both, "bound to every address"});
     }
-    return owns(where->address) ? Decision{Side::ours, "the address is Shunt's"} : Decision{Side::kernel, "the address is not one of Shunt's"};
+    return ask_rules(question, owns(where->address) ? Decision{Side::ours, "the address is Shunt's"} : Decision{Side::kernel, "the address is not one of Shunt's"});
 }
 
-Decision Runtime::decide_peer(const sockaddr* address, socklen_t length) const noexcept {
+Decision Runtime::decide_peer(bool is_tcp, const sockaddr* address, socklen_t length) const noexcept {
     using Side = Decision::Side;
     if (!active_) {
         return {Side::kernel, "no link is configured"};
@@ -253,7 +264,8 @@ Decision Runtime::decide_peer(const sockaddr* address, socklen_t length) const n
     if (!to) {
         return {Side::kernel, "the peer's address is not IPv4"};
     }
-    return reaches(to->address, is_v6) ? Decision{Side::ours, "the route is Shunt's"} : Decision{Side::kernel, "no route of Shunt's leads to the peer"};
+    return ask_rules({is_tcp, config::End::peer, to->address, to->port},
+                     reaches(to->address, is_v6) ? Decision{Side::ours, "the route is Shunt's"} : Decision{Side::kernel, "no route of Shunt's leads to the peer"});
 }
 
 // What the program has written is still on its way: wait until the peers have it, as long as the link is up and something moves.

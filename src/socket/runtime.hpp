@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.hpp"
@@ -21,6 +22,7 @@ struct Decision {
     enum class Side { ours, kernel, both };
     Side side = Side::kernel;
     const char* reason = "";
+    bool is_wish = false;  // a rule says so: no fall-back
 };
 
 class Runtime {
@@ -40,9 +42,10 @@ public:
     Outcome<Stack*> stack();
     bool is_started() const noexcept;
 
-    // Cheap, from the configuration alone (no EAL). For addresses in AF_INET, or AF_INET6 (v4-mapped, or :: for the wildcard).
-    Decision decide_bind(const sockaddr* address, socklen_t length) const noexcept;
-    Decision decide_peer(const sockaddr* address, socklen_t length) const noexcept;
+    // Cheap, from the configuration alone (no EAL). For addresses in AF_INET, or AF_INET6 (v4-mapped, or :: for the wildcard). Rules come first
+    // (config/rules.hpp); a rule for Shunt does not make an address or a route.
+    Decision decide_bind(bool is_tcp, const sockaddr* address, socklen_t length) const noexcept;
+    Decision decide_peer(bool is_tcp, const sockaddr* address, socklen_t length) const noexcept;
 
     // The process ends: deliver what was written, for a bounded time (the keeper as a process takes this over later).
     void finish() noexcept;
@@ -54,8 +57,12 @@ private:
     bool reaches(std::uint32_t address, bool is_v6) const noexcept;
     bool owns(std::uint32_t address) const noexcept;
 
+    Decision ask_rules(const config::Question& question, Decision otherwise) const noexcept;
+
     config::Config config_;
     std::vector<Interface> interfaces_;
+    std::vector<config::Rule> rules_;      // those for this program
+    std::vector<std::string> reasons_;     // what the log says of each
     bool active_ = false;
     bool configured_ = false;
 };

@@ -100,6 +100,17 @@ void fill_receiver(const Connection& c, tcp_info& info) noexcept {
     info.tcpi_rcv_space = c.tune_space;
 }
 
+// Payload, without what was sent again. The sequence numbers say it exactly but wrap; the count of acknowledged bytes does not, but SYN and FIN are in it.
+std::uint64_t bytes_first_sent(const Connection& c) noexcept {
+    if (c.snd_nxt == c.iss) {
+        return 0;
+    }
+    const std::uint32_t fin = c.fin_queued && c.snd_nxt == c.write_seq ? 1 : 0;
+    const std::uint32_t sent = c.snd_nxt - (c.iss + 1) - fin;
+    const std::uint64_t about = c.tally.bytes_acked + c.outstanding();
+    return about - static_cast<std::uint64_t>(std::int64_t{static_cast<std::int32_t>(static_cast<std::uint32_t>(about) - sent)});
+}
+
 void fill_counts(const Connection& c, Time now, TcpInfo& all) noexcept {
     const tcp::Tally& tally = c.tally;
     tcp_info& info = all.base;
@@ -110,7 +121,7 @@ void fill_counts(const Connection& c, Time now, TcpInfo& all) noexcept {
     info.tcpi_last_ack_recv = to_ms(now - c.last_heard);
     info.tcpi_bytes_acked = tally.bytes_acked;
     info.tcpi_bytes_received = c.bytes_received + (c.fin_received ? 1 : 0);
-    info.tcpi_bytes_sent = c.bytes_sent + tally.bytes_retransmitted;
+    info.tcpi_bytes_sent = bytes_first_sent(c) + tally.bytes_retransmitted;
     info.tcpi_bytes_retrans = tally.bytes_retransmitted;
     info.tcpi_segs_in = tally.segments_in;
     info.tcpi_segs_out = tally.segments_out;

@@ -279,8 +279,8 @@ std::uint32_t Tcp::mark_sacked(Connection& c, const Segment& seg, AckNews& news,
                 break;
             }
             PacketMeta& meta = packet->meta();
-            if (seq_of(*packet) < left || end_of(*packet) > right || (meta.flags & segment_flag::sacked) != 0) {
-                continue;
+            if ((meta.flags & segment_flag::sacked) != 0 || seq_of(*packet) < left || end_of(*packet) > right) {
+                continue;  // in this order: blocks are told again and again, and a packet's size lies on another cache line
             }
             const std::uint32_t size = seq_size(*packet);
             if ((meta.flags & segment_flag::lost) != 0) {

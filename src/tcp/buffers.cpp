@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "tcp/rate.hpp"
 #include "tcp/tcp.hpp"
 
 namespace shunt::tcp {
@@ -135,7 +136,8 @@ void Tcp::make_room_behind_hole(Connection& c) noexcept {
 // A program that reads more in a round trip than in any before may get twice that, and more when it grows fast, in the next.
 void Tcp::tune_receive_buffer(Connection& c, std::uint32_t copied, Time now) noexcept {
     c.tune_copied += copied;
-    if (now - c.tune_at < std::max<Duration>(c.srtt, std::chrono::microseconds(100))) {
+    const Duration passed = rate_duration(rate_ticks(now) - c.tune_at);
+    if (passed < std::max<Duration>(c.srtt, std::chrono::microseconds(100))) {
         return;
     }
     if (c.tune_copied > c.tune_space) {
@@ -147,7 +149,7 @@ void Tcp::tune_receive_buffer(Connection& c, std::uint32_t copied, Time now) noe
         c.tune_space = c.tune_copied;
     }
     c.tune_copied = 0;
-    c.tune_at = now;
+    c.tune_at = rate_ticks(now);
 }
 
 }  // namespace shunt::tcp

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "pmd/port_inline.hpp"
+#include "tcp/rate.hpp"
 #include "tcp/tcp.hpp"
 
 namespace shunt::tcp {
@@ -103,7 +104,8 @@ void Tcp::open_early(Connection& c, const Segment& seg, Packet* packet, Time now
     c.snd_una = c.snd_nxt;  // the SYN has a timer of its own
     c.max_snd_wnd = c.snd_wnd;
     c.rcv_adv = c.rcv_nxt + initial_rcv_window(c);
-    c.tune_at = c.tally.last_data_in = now;
+    c.tune_at = rate_ticks(now);
+    c.tally.last_data_in = now;
     c.tally.segments_in = 1;  // the SYN
     c.tally.data_segments_in = seg.len != 0;
     queue_for_accept(listener, c);
@@ -189,7 +191,6 @@ void Tcp::open_fast(Connection& c, Packet* data, Time now) noexcept {
         c.snd_nxt = c.write_seq;
         c.send_head = nullptr;
         c.last_sent = data;
-        c.bytes_sent += data->size();
         ++c.tally.data_segments_out;
         c.tally.begin(SendLimit::busy, now);
         c.opening.sent_data = true;

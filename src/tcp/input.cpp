@@ -5,6 +5,7 @@
 #include "ip/checksum.hpp"
 #include "pmd/port_inline.hpp"
 #include "tcp/congestion.hpp"
+#include "tcp/rate.hpp"
 #include "tcp/tcp.hpp"
 
 namespace shunt::tcp {
@@ -292,7 +293,8 @@ void Tcp::established(Connection& c, const Segment& seg, Time now) noexcept {
     c.retransmit_at = never;
     c.retransmit_kind = RetransmitKind::none;
     c.backoff = 0;
-    c.tune_at = c.tally.last_data_in = now;
+    c.tune_at = rate_ticks(now);
+    c.tally.last_data_in = now;
     start_mtu_search(c, now);
     c.tune_space = std::min(initial_rcv_window(c), 10U * c.rcv_mss);
     expand_send_buffer(c);

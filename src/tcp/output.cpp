@@ -89,16 +89,17 @@ void Tcp::send_new(Connection& c, Time now, Flush flush) noexcept {
         if (c.outstanding() == 0) {
             c.first_unanswered = now;
         }
-        if (!port_segments || !try_join(c, large, *packet, now)) {
-            transmit(c, *packet, now);
-        }
+        const bool is_out_alone = (!port_segments || !try_join(c, large, *packet, now)) && send_segment(c, *packet, now);
         if (flush == Flush::at_once && packet->meta().next == nullptr) {
             if (large.packet != nullptr) {
                 send_large(c, large, now);
             }
-            context_.ipv4.flush(now);
+            context_.ipv4.flush(now);  // on the wire first, into the books then
         }
-        note_sent(c, *packet, now);
+        if (is_out_alone) {
+            note_transmission(c, *packet, payload_size(*packet), now);
+        }
+        note_sent(c, *packet);
         round.has_sent = true;
     }
     if (large.packet != nullptr) [[unlikely]] {
@@ -152,7 +153,7 @@ void Tcp::note_window_use(Connection& c, bool is_limited) noexcept {
 }
 
 // A new segment is on its way: it is no longer the first unsent.
-void Tcp::note_sent(Connection& c, Packet& packet, Time) noexcept {
+void Tcp::note_sent(Connection& c, Packet& packet) noexcept {
     c.snd_nxt = end_of(packet);
     if (payload_size(packet) < c.mss) {
         c.snd_sml = c.snd_nxt;
@@ -175,8 +176,15 @@ void Tcp::hold_back(Connection& c, Time now) noexcept {
     }
 }
 
+void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
+    if (send_segment(c, packet, now)) {
+        note_transmission(c, packet, payload_size(packet), now);
+    }
+}
+
 // Headers in front of a queued packet, one reference to the port, one stays in the queue. While the port still holds an earlier transmission, a copy goes.
-[[gnu::flatten]] void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
+// False: there is no memory for one. As good as lost, the timer repeats it.
+[[gnu::flatten]] bool Tcp::send_segment(Connection& c, Packet& packet, Time now) noexcept {
     PacketMeta& meta = packet.meta();
     Packet* out = &packet;
     const std::uint32_t old_headers = meta.payload_offset - packet.headroom();
@@ -187,7 +195,7 @@ void Tcp::hold_back(Connection& c, Time now) noexcept {
             if (out != nullptr) {
                 out->free();
             }
-            return;  // no memory: as good as lost, the timer repeats it
+            return false;
         }
         packet.copy_out(old_headers, out->append(size), size);
     } else {
@@ -204,11 +212,10 @@ void Tcp::hold_back(Connection& c, Time now) noexcept {
     if ((meta.flags & (segment_flag::stamp_sched | segment_flag::stamp_sent)) != 0) [[unlikely]] {
         report_sent(c, packet, now);
     }
-    const std::uint32_t size = out->size();
-    const std::uint8_t ecn = c.has_ecn && meta.transmits == 0 && size != 0 ? ecn_mark(c, flags) : std::uint8_t{0};  // never what is sent again
+    const std::uint8_t ecn = c.has_ecn && meta.transmits == 0 && out->size() != 0 ? ecn_mark(c, flags) : std::uint8_t{0};  // never what is sent again
     write_header(c, *out, seq_of(packet), flags, now);
-    note_transmission(c, packet, size, now);
     context_.ipv4.output(out, c.path, wire::protocol_tcp, now, ecn);
+    return true;
 }
 
 // The books of a segment that leaves: `size` bytes of payload.
@@ -220,8 +227,6 @@ void Tcp::note_transmission(Connection& c, Packet& packet, std::uint32_t size, T
         c.retrans_at = std::min(c.retrans_at, now);
         c.tally.bytes_retransmitted += size;
         context_.counters.count(Event::tcp_retransmits);
-    } else {
-        c.bytes_sent += size;
     }
     ++meta.transmits;
     meta.stamp_ns = now.time_since_epoch().count();

@@ -218,7 +218,7 @@ bool Tcp::probe_mtu(Connection& c, Time now) noexcept {
     c.cwnd -= c.mss;  // it is worth two
     context_.counters.count(Event::tcp_mtu_probes);
     transmit(c, *probe, now);
-    note_sent(c, *probe, now);
+    note_sent(c, *probe);
     set_retransmit(c, now);
     return true;
 }

@@ -10,6 +10,7 @@
 namespace shunt::tcp {
 
 inline std::uint32_t rate_ticks(Time t) noexcept { return static_cast<std::uint32_t>(t.time_since_epoch().count() >> 10); }
+inline constexpr Duration rate_duration(std::uint32_t ticks) noexcept { return Duration(std::int64_t{ticks} << 10); }
 inline constexpr float rate_ticks_per_second = 1e9F / 1024;
 
 // What one ACK tells congestion control.

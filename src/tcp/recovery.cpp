@@ -221,6 +221,9 @@ bool Tcp::detect_losses(Connection& c, Time now) noexcept {
             continue;
         }
         const Time sent{Duration(meta.stamp_ns)};
+        if (sent > c.rack_xmit && (meta.flags & segment_flag::retransmitted) == 0) {
+            break;  // and so is all that was written later, sent once or more often
+        }
         if (sent > c.rack_xmit || (sent == c.rack_xmit && end_of(*packet) >= c.rack_end)) {
             continue;
         }
@@ -344,7 +347,7 @@ void Tcp::send_tail_loss_probe(Connection& c, Time now) noexcept {
     const bool may_send_new = packet != nullptr && end_of(*packet) <= c.snd_una + c.snd_wnd && payload_size(*packet) <= c.mss;
     if (may_send_new) {
         transmit(c, *packet, now);
-        note_sent(c, *packet, now);
+        note_sent(c, *packet);
     } else if (c.last_sent != nullptr) {
         transmit(c, *c.last_sent, now);
     }
@@ -408,6 +411,9 @@ void Tcp::mark_lost_after_timeout(Connection& c, Time now) noexcept {
 }
 
 void Tcp::retransmit_lost(Connection& c, Time now) noexcept {
+    if (is_paced_out(c, now)) {
+        return;
+    }
     for (Packet* packet = c.snd_queue.front(); packet != nullptr && packet != c.send_head; packet = packet->meta().next) {
         if ((packet->meta().flags & (segment_flag::lost | segment_flag::resent)) != segment_flag::lost) {
             continue;

@@ -396,7 +396,7 @@ private:
     bool may_send_now(const Connection& c, const Packet& packet) const noexcept;
     void hold_back(Connection& c, Time now) noexcept;
     static void note_window_use(Connection& c, bool is_limited) noexcept;
-    void note_sent(Connection& c, Packet& packet, Time now) noexcept;
+    void note_sent(Connection& c, Packet& packet) noexcept;
     void send_new(Connection& c, Time now, Flush flush) noexcept;
     bool cut_to_send_window(Connection& c, Packet& packet) noexcept;
     // How far a round of sending came.
@@ -406,6 +406,7 @@ private:
     void note_round(Connection& c, Round round, Time now) noexcept;
     static void note_limit(Connection& c, Round round, Time now) noexcept;
     void transmit(Connection& c, Packet& packet, Time now) noexcept;
+    bool send_segment(Connection& c, Packet& packet, Time now) noexcept;
     void note_transmission(Connection& c, Packet& packet, std::uint32_t size, Time now) noexcept;
     void send_control(Connection& c, Seq seq, std::uint8_t flags, Time now) noexcept;
     void send_ack(Connection& c, Time now) noexcept { send_control(c, c.snd_nxt, wire::tcp_flag::ack, now); }

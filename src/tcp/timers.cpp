@@ -202,7 +202,7 @@ void Tcp::on_persist(Connection& c, Time now) noexcept {
         c.first_unanswered = now;
         packet->meta().flags |= segment_flag::psh;
         transmit(c, *packet, now);  // a small window, or held back by the program: long enough
-        note_sent(c, *packet, now);
+        note_sent(c, *packet);
         c.retransmit_kind = RetransmitKind::none;
         set_retransmit(c, now);
         return;

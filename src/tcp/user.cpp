@@ -29,7 +29,7 @@ Result<Listener*> Tcp::listen(std::uint32_t address, std::uint16_t port, std::ui
     listener->reuse_port = reuse_port;
     constexpr std::int32_t needed = fast_open_bit::server | fast_open_bit::server_without_option;
     if (listener->options.fast_open_queue == 0 && (context_.tunables.tcp_fastopen & needed) == needed) {
-        listener->options.fast_open_queue = backlog;
+        listener->options.fast_open_queue = static_cast<std::uint16_t>(std::min(backlog, 65535U));
     }
     listener->next = listeners_by_port_[port];
     listeners_by_port_[port] = listener;

@@ -241,3 +241,17 @@ def short_connections(run):
     text = run.client(program, "client", run.address, PORT, ports, count, timeout=150)
     server.wait(10)
     return text.strip()
+
+
+# --- Rest ---------------------------------------------------------------------------------------------------------------------------
+@case("idle")
+def idle(run):
+    """In the balanced profile an idle server must use less than 1 % of a core."""
+    program = HERE / "idle_echo.py"
+    seconds = 2 * SECONDS
+    server = run.server(PYTHON, program, "server", run.listen, PORT, ready="listens")
+    text = run.client(PYTHON, program, "client", run.address, PORT, seconds, 200, timeout=seconds + 30)
+    server.wait(10)
+    if float(text.split()[0]) >= 1:
+        raise Failed(f"an idle server used {text.strip()}")
+    return text.strip()

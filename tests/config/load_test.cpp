@@ -47,6 +47,13 @@ protected:
     Inputs inputs_;
 };
 
+TEST_F(Load, RulesKeepTheirOrder) {
+    file("rule = [\"shunt peer=10.0.0.9\", \"kernel\"]\n");
+    EXPECT_THAT(loaded().rules, testing::ElementsAre(testing::Field(&Rule::text, "shunt peer=10.0.0.9"), testing::Field(&Rule::text, "kernel")));
+    environment("SHUNT_RULE=kernel tcp; shunt");
+    EXPECT_THAT(loaded().rules, testing::ElementsAre(testing::Field(&Rule::text, "kernel tcp"), testing::Field(&Rule::text, "shunt")));
+}
+
 TEST_F(Load, NothingGivenIsTheDefaultsOfTheTable) {
     const Config config = loaded();
     EXPECT_THAT(config.links, IsEmpty());
