@@ -240,6 +240,8 @@ long control_socket(EpollRecord& record, int epfd, int operation, int fd, Word w
     long result = operation == EPOLL_CTL_MOD || operation == EPOLL_CTL_DEL ? -ENOENT : -EINVAL;
     if (event == nullptr && operation != EPOLL_CTL_DEL) {
         result = -EFAULT;
+    } else if (operation == EPOLL_CTL_MOD && (event->events & EPOLLEXCLUSIVE) != 0) {
+        result = -EINVAL;  // also where the set has nothing of ours yet
     } else if (operation == EPOLL_CTL_ADD) {
         result = add_to_ours(record, fd, word, *event);
     } else if (set != nullptr) {

@@ -35,6 +35,7 @@ public:
     static constexpr std::uint64_t stream_flag = std::uint64_t{1} << 56;
     static constexpr std::uint64_t v6_flag = std::uint64_t{1} << 57;
     static constexpr std::uint64_t shared_flag = std::uint64_t{1} << 58;  // a candidate that was duplicated
+    static constexpr std::uint64_t shut_flag = std::uint64_t{1} << 59;    // a candidate that was shut down for sending
 
     Kind kind() const noexcept { return static_cast<Kind>(bits_ & 7); }
     bool is_none() const noexcept { return kind() == Kind::none; }
@@ -47,6 +48,8 @@ public:
     socket::Socket& socket() const noexcept { return *reinterpret_cast<socket::Socket*>(bits_ & middle_mask); }
     EpollRecord& record() const noexcept { return *reinterpret_cast<EpollRecord*>(bits_ & middle_mask); }
     std::uint64_t bits() const noexcept { return bits_; }
+    bool is_shut() const noexcept { return (bits_ & shut_flag) != 0; }
+    Word shut() const noexcept { return Word(bits_ | shut_flag); }
     // The same candidate, as it is stored once it has a duplicate.
     Word shared() const noexcept { return Word(bits_ | shared_flag); }
     bool is_same(Word other) const noexcept { return (bits_ | shared_flag) == (other.bits_ | shared_flag); }

@@ -114,7 +114,14 @@ Stack* started_stack() noexcept {
 
 Result<socket::Socket*> open_for(int fd) noexcept {
     Stack* stack = started_stack();
-    return stack == nullptr ? fail(ENETDOWN) : socket::open(*stack, fd);
+    if (stack == nullptr) {
+        return fail(ENETDOWN);
+    }
+    const auto made = socket::open(*stack, fd);
+    if (made && fds.find(fd).is_shut()) {
+        socket::shutdown(**made, SHUT_WR);
+    }
+    return made;
 }
 
 bool install(int fd, Word candidate, socket::Socket& socket, bool both) noexcept {
@@ -185,6 +192,11 @@ void set_port(AnyAddress& address, std::uint16_t port) noexcept {
 
 std::uint16_t port_of(const sockaddr* address) noexcept {
     return ntohs(reinterpret_cast<const sockaddr_in*>(address)->sin_port);
+}
+
+void note_shut(int fd, Word candidate) noexcept {
+    const Locked lock;
+    for_each_descriptor(fd, candidate, [&](int each) { fds.try_replace(each, candidate, candidate.shut()); });
 }
 
 bool must_be_ours() noexcept {

@@ -41,6 +41,8 @@ void set_port(AnyAddress& address, std::uint16_t port) noexcept;
 std::uint16_t port_of(const sockaddr* address) noexcept;
 
 // May a socket of the program fall back to the kernel? With --require it may not.
+// shutdown of a candidate for sending: it fails, and holds all the same. The kernel does not tell it again.
+void note_shut(int fd, Word candidate) noexcept;
 bool must_be_ours() noexcept;
 
 // ---- the log

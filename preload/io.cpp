@@ -63,6 +63,11 @@ long route(int fd, Word& word, const void* name, socklen_t length, int flags) no
         return 0;
     }
     const auto* address = static_cast<const sockaddr*>(name);
+    const bool leads_nowhere = address == nullptr || length < sizeof(sa_family_t) || (address->sa_family != AF_INET && !word.is_v6());
+    if (leads_nowhere && word.is_candidate() && !word.is_stream()) {  // Linux binds it all the same
+        const long result = open_datagram_socket(fd, word);
+        return result != 0 ? result : 1;
+    }
     if (address == nullptr || length < sizeof(sa_family_t)) {
         return word.is_socket() ? 1 : 0;
     }
@@ -92,6 +97,9 @@ ssize_t send_named(int fd, const void* data, size_t size, int flags, const socka
     if (side <= 0) {
         return side < 0 ? answer<ssize_t>(side) : real.sendto(fd, data, size, flags, address, length);
     }
+    if (address != nullptr && (length > sizeof(sockaddr_storage) || (length == 0 && !word.is_stream() && (flags & MSG_OOB) == 0))) {
+        return answer<ssize_t>(-EINVAL);
+    }
     if (address == nullptr || (word.is_stream() && (flags & MSG_FASTOPEN) == 0)) {
         return sent(cancellable([&] { return socket::send(word.socket(), data, size, flags); }), word, flags);
     }
@@ -108,11 +116,14 @@ ssize_t receive_named(int fd, Word word, void* data, size_t size, int flags, soc
     iovec piece{data, size};
     msghdr message{};
     message.msg_name = address;
-    message.msg_namelen = length != nullptr ? *length : 0;
+    message.msg_namelen = length != nullptr && static_cast<int>(*length) > 0 ? *length : 0;
     message.msg_iov = &piece;
     message.msg_iovlen = 1;
     const long result = cancellable([&] { return socket::receive_message(word.socket(), fd, &message, flags); });
     if (result >= 0 && address != nullptr && length != nullptr) {
+        if (static_cast<int>(*length) < 0) {
+            return answer<ssize_t>(-EINVAL);  // what was received is gone all the same
+        }
         *length = message.msg_namelen;
     }
     return answer<ssize_t>(result);
@@ -120,6 +131,25 @@ ssize_t receive_named(int fd, Word word, void* data, size_t size, int flags, soc
 
 bool is_good_vector(const iovec* vector, int count) noexcept {
     return count >= 0 && count <= IOV_MAX && std::none_of(vector, vector + count, [](const iovec& each) { return each.iov_len > SSIZE_MAX; });
+}
+
+// What the kernel looks at before anything else.
+long check(const msghdr& message) noexcept {
+    if (message.msg_name != nullptr && static_cast<int>(message.msg_namelen) < 0) {
+        return -EINVAL;
+    }
+    return message.msg_iovlen > IOV_MAX ? -EMSGSIZE : is_good_vector(message.msg_iov, static_cast<int>(message.msg_iovlen)) ? 0 : -EINVAL;
+}
+
+// As route, of a message that is fit to be sent.
+long route_message(int fd, Word& word, const msghdr& message, int flags) noexcept {
+    const long error = word.is_socket() || word.is_candidate() ? check(message) : 0;
+    return error != 0 ? error : route(fd, word, message.msg_name, message.msg_namelen, flags);
+}
+
+long receive_checked(int fd, Word word, msghdr* message, int flags) noexcept {
+    const long error = check(*message);
+    return error != 0 ? error : socket::receive_message(word.socket(), fd, message, flags);
 }
 
 bool is_empty(const iovec* vector, int count) noexcept {
@@ -144,7 +174,7 @@ ssize_t read_any(int fd, void* data, size_t size) {
 ssize_t write_any(int fd, const void* data, size_t size) {
     const Word word = fds.find(fd);
     if (__builtin_expect(!word.is_socket(), false)) {
-        return real.write(fd, data, size);
+        return word.is_candidate() ? send_named(fd, data, size, 0, nullptr, 0) : real.write(fd, data, size);
     }
     return sent(cancellable([&] { return socket::send(word.socket(), data, size, 0); }), word, 0);
 }
@@ -152,7 +182,7 @@ ssize_t write_any(int fd, const void* data, size_t size) {
 ssize_t send_any(int fd, const void* data, size_t size, int flags) {
     const Word word = fds.find(fd);
     if (__builtin_expect(!word.is_socket(), false)) {
-        return real.send(fd, data, size, flags);
+        return word.is_candidate() ? send_named(fd, data, size, flags, nullptr, 0) : real.send(fd, data, size, flags);
     }
     return sent(cancellable([&] { return socket::send(word.socket(), data, size, flags); }), word, flags);
 }
@@ -206,7 +236,7 @@ ssize_t write_vector(int fd, const iovec* vector, int count, off_t offset, int f
         return answer<ssize_t>(error);
     }
     const msghdr message = message_of(vector, count);
-    return sent(cancellable([&] { return socket::send_message(word.socket(), &message, message_flags); }), word, message_flags);
+    return is_empty(vector, count) ? 0 : sent(cancellable([&] { return socket::send_message(word.socket(), &message, message_flags); }), word, message_flags);
 }
 
 bool is_past(const timespec& deadline) noexcept {
@@ -231,16 +261,22 @@ timespec deadline_after(const timespec& span) noexcept {
 int receive_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags, const timespec* timeout) {
     const timespec deadline = timeout != nullptr ? deadline_after(*timeout) : timespec{};
     unsigned done = 0;
+    if (const int error = (flags & MSG_ERRQUEUE) != 0 ? 0 : socket::take_error(word.socket()); error != 0) {
+        return answer(-error);
+    }
     while (done < count) {
-        const long result = cancellable([&] { return socket::receive_message(word.socket(), fd, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE); });
+        const long result = cancellable([&] { return receive_checked(fd, word, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE); });
         if (result < 0) {
+            if (done != 0 && result != -EAGAIN) {
+                socket::leave_error(word.socket(), static_cast<int>(-result));
+            }
             return done != 0 ? static_cast<int>(done) : answer(result);
         }
         messages[done++].msg_len = static_cast<unsigned>(result);
         if ((flags & MSG_WAITFORONE) != 0) {
             flags |= MSG_DONTWAIT;
         }
-        if ((timeout != nullptr && is_past(deadline)) || (word.is_stream() && result == 0)) {
+        if ((timeout != nullptr && is_past(deadline)) || (messages[done - 1].msg_hdr.msg_flags & MSG_OOB) != 0) {
             break;
         }
     }
@@ -252,10 +288,11 @@ int send_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags) {
     count = std::min(count, static_cast<unsigned>(IOV_MAX));
     for (unsigned done = 0; done < count; ++done) {
         msghdr& message = messages[done].msg_hdr;
-        const long side = route(fd, word, message.msg_name, message.msg_namelen, flags);
+        const long side = route_message(fd, word, message, flags);
         const long result = side < 0 ? side : cancellable([&] { return side > 0 ? socket::send_message(word.socket(), &message, flags) : sys::sendmsg(fd, &message, flags); });
         if (result < 0) {
-            return done != 0 ? static_cast<int>(done) : sent<int>(result, word, flags);
+            const int answered = side > 0 ? sent<int>(result, word, flags) : answer<int>(result);  // SIGPIPE also after some have gone
+            return done != 0 ? static_cast<int>(done) : answered;
         }
         messages[done].msg_len = static_cast<unsigned>(result);
     }
@@ -299,14 +336,14 @@ SHUNT_EXPORT ssize_t readv(int fd, const iovec* vector, int count) {
 }
 SHUNT_EXPORT ssize_t writev(int fd, const iovec* vector, int count) {
     const Word word = fds.find(fd);
-    if (!word.is_socket()) {
+    if (!word.is_socket() && !word.is_candidate()) {
         return real.writev(fd, vector, count);
     }
     if (!is_good_vector(vector, count)) {
         return answer<ssize_t>(-EINVAL);
     }
     const msghdr message = message_of(vector, count);
-    return sent(cancellable([&] { return shunt::socket::send_message(word.socket(), &message, 0); }), word, 0);
+    return is_empty(vector, count) ? 0 : sendmsg(fd, &message, 0);
 }
 SHUNT_EXPORT ssize_t preadv2(int fd, const iovec* vector, int count, off_t offset, int flags) {
     return read_vector(fd, vector, count, offset, flags);
@@ -334,7 +371,7 @@ SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
     if (word.is_none() || shunt::is_bad_pointer(message)) {
         return real.sendmsg(fd, message, flags);
     }
-    const long side = route(fd, word, message->msg_name, message->msg_namelen, flags);
+    const long side = route_message(fd, word, *message, flags);
     if (side <= 0) {
         return side < 0 ? answer<ssize_t>(side) : real.sendmsg(fd, message, flags);
     }
@@ -367,7 +404,7 @@ SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
     if (!word.is_socket() || shunt::is_bad_pointer(message)) {
         return real.recvmsg(fd, message, flags);
     }
-    return answer<ssize_t>(cancellable([&] { return shunt::socket::receive_message(word.socket(), fd, message, flags); }));
+    return answer<ssize_t>(cancellable([&] { return receive_checked(fd, word, message, flags); }));
 }
 SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
     const Word word = fds.find(fd);

@@ -17,6 +17,9 @@ namespace {
 constexpr std::size_t piece_bytes = 16 * 1024;  // on the caller's stack, which may be small
 
 long send_file(Word word, int in, off_t* offset, std::size_t size) noexcept {
+    if (const long mode = sys::fcntl(in, F_GETFL); mode < 0 || (mode & O_ACCMODE) == O_WRONLY) {
+        return -EBADF;
+    }
     const long start = offset != nullptr ? *offset : sys::call(SYS_lseek, in, 0, SEEK_CUR);
     if (start < 0) {
         return offset != nullptr ? -EINVAL : start == -ESPIPE ? -EINVAL : start;
@@ -28,7 +31,7 @@ long send_file(Word word, int in, off_t* offset, std::size_t size) noexcept {
         const auto wanted = static_cast<long>(std::min(size - static_cast<std::size_t>(done), piece_bytes));
         const long taken = sys::call(SYS_pread64, in, sys::word(piece), wanted, start + done);
         if (taken <= 0) {
-            error = taken;
+            error = taken == -ESPIPE ? -EINVAL : taken;
             break;
         }
         const bool more = taken == wanted && static_cast<std::size_t>(done + taken) < size;
@@ -102,6 +105,10 @@ long splice_in(int fd, Word word, int pipe_fd, std::size_t size, unsigned flags)
     if (const long ready = sys::ppoll(&room, 1, waits ? nullptr : &zero, nullptr); ready <= 0) {
         return ready < 0 ? ready : -EAGAIN;
     }
+    if ((room.revents & POLLERR) != 0) {  // nobody reads it any more
+        sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), SIGPIPE);
+        return -EPIPE;
+    }
     std::byte piece[page_bytes];
     const long count = socket::receive(word.socket(), fd, piece, std::min(size, page_bytes), socket::receive_up_to_urgent);
     return count > 0 ? sys::write(pipe_fd, piece, static_cast<std::size_t>(count)) : count;
@@ -114,6 +121,9 @@ ssize_t splice_any(int in, off64_t* in_offset, int out, off64_t* out_offset, siz
     }
     if (size == 0) {
         return 0;
+    }
+    if (sys::fcntl(to.is_socket() ? in : out, F_GETFD) < 0) {
+        return answer<ssize_t>(-EBADF);
     }
     constexpr unsigned known = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT;
     if ((flags & ~known) != 0 || !is_pipe(to.is_socket() ? in : out)) {

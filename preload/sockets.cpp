@@ -116,6 +116,9 @@ long bind_both(int fd, Word word, const sockaddr* address, socklen_t length) noe
         socket::release(**made, fd);
         return result;
     }
+    if (port_of(address) == 0) {
+        socket::note_chosen_port(**made);
+    }
     log_both(fd, word, port);
     return install(fd, word, **made, true) ? 0 : -EINVAL;
 }
@@ -123,7 +126,7 @@ long bind_both(int fd, Word word, const sockaddr* address, socklen_t length) noe
 long bind_candidate(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
     Decision decision = Runtime::instance().decide_bind(word.is_stream(), address, length);
     if (decision.side == Side::ours) {
-        return bind_ours(fd, word, address, length);
+        return kernel_port(fd) != 0 ? -EINVAL : bind_ours(fd, word, address, length);  // bound by the kernel: a send that failed does that
     }
     if (decision.side == Side::both && !is_v6only(fd, word)) {
         return bind_both(fd, word, address, length);
@@ -202,6 +205,9 @@ int connect_any(int fd, const sockaddr* given, socklen_t length) {
         }
         leave_kernel_side(fd, word);
         log_ours(fd, word, address, length);
+    }
+    if (word.is_socket() && !word.is_stream() && socket::is_both(word.socket()) && address != nullptr && length >= sizeof(sa_family_t)) {
+        sys::call(SYS_connect, fd, sys::word(address), length);  // dissolved on both sides
     }
     return word.is_socket() ? answer(cancellable([&] { return socket::connect(word.socket(), address, length); })) : real.connect(fd, address, length);
 }
@@ -350,6 +356,9 @@ SHUNT_EXPORT int __connect(int fd, const sockaddr* address, socklen_t length) {
 SHUNT_EXPORT int shutdown(int fd, int how) noexcept {
     const Word word = fds.find(fd);
     if (!word.is_socket()) {
+        if (word.is_candidate() && (how == SHUT_WR || how == SHUT_RDWR)) {
+            note_shut(fd, word);
+        }
         return real.shutdown(fd, how);
     }
     const long result = socket_layer::shutdown(word.socket(), how);

@@ -100,12 +100,15 @@ long control(Socket& socket, unsigned long request, void* argument) noexcept {
             guard.layer().stack->poll(guard.layer().now());
             return give_int(argument, readable_bytes(socket));
         case SIOCOUTQ:
-            return give_int(argument, socket.connection != nullptr ? static_cast<int>(socket.connection->buffered()) : 0);
+            return socket.listener != nullptr ? -EINVAL : give_int(argument, socket.connection != nullptr ? static_cast<int>(socket.connection->buffered()) : 0);
         case SIOCOUTQNSD:
+            if (socket.udp != nullptr || socket.listener != nullptr) {
+                return socket.udp != nullptr ? -ENOTTY : -EINVAL;
+            }
             return give_int(argument, socket.connection != nullptr ? static_cast<int>(socket.connection->unsent()) : 0);
         case SIOCATMARK: {
             const tcp::Connection* c = socket.connection;
-            return give_int(argument, c != nullptr && c->urgent != tcp::Urgent::none && c->rcv_up == c->copied_seq() ? 1 : 0);
+            return socket.udp != nullptr ? -ENOTTY : give_int(argument, c != nullptr && c->urgent != tcp::Urgent::none && c->rcv_up == c->copied_seq() ? 1 : 0);
         }
         case FIONBIO: {
             int on = 0;

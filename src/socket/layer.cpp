@@ -1,4 +1,4 @@
-// The layer's tables, news on their way to epoll sets and sleepers, addresses as programs write them.
+// The layer's tables, news on their way to epoll sets and sleepers, addresses as programs write them and ask for them.
 #include <sys/eventfd.h>
 
 #include <cstring>
@@ -144,7 +144,7 @@ short readiness_of(const Layer& layer, const Socket& socket) noexcept {
     }
     if (socket.udp != nullptr) {
         const UdpEndpoint& udp = *socket.udp;
-        int mask = POLLOUT | POLLWRNORM;
+        int mask = POLLOUT | POLLWRNORM | POLLWRBAND;
         if (!udp.rcv_queue.is_empty() || udp.is_shut_for_receive) {
             mask |= POLLIN | POLLRDNORM;
         }
@@ -156,18 +156,19 @@ short readiness_of(const Layer& layer, const Socket& socket) noexcept {
         }
         return static_cast<short>(mask);
     }
-    return POLLOUT | POLLWRNORM | POLLHUP;  // a TCP socket that is not connected
+    int mask = POLLOUT | POLLWRNORM | POLLHUP;  // a TCP socket that is not connected
+    if ((socket.shut & shut_for_receive) != 0) {
+        mask |= POLLIN | POLLRDNORM | POLLRDHUP;
+    }
+    return static_cast<short>(socket.error != 0 ? mask | POLLERR : mask);
 }
 
 Result<Address> read_address(const sockaddr* address, socklen_t length, bool is_v6) noexcept {
-    if (address == nullptr || length < sizeof(sa_family_t)) {
+    if (address == nullptr || length < (is_v6 ? sizeof(sa_family_t) : sizeof(sockaddr_in)) || length > sizeof(sockaddr_storage)) {
         return fail(EINVAL);
     }
     if (address->sa_family == AF_INET && !is_v6) {
         sockaddr_in v4;
-        if (length < sizeof v4) {
-            return fail(EINVAL);
-        }
         std::memcpy(&v4, address, sizeof v4);
         return Address{ntohl(v4.sin_addr.s_addr), ntohs(v4.sin_port)};
     }
@@ -191,9 +192,12 @@ Result<Address> read_address(const sockaddr* address, socklen_t length, bool is_
     return Address{ntohl(raw), ntohs(v6.sin6_port)};
 }
 
-void write_address(Address from, bool is_v6, sockaddr* address, socklen_t* length) noexcept {
+long write_address(Address from, bool is_v6, sockaddr* address, socklen_t* length) noexcept {
     if (address == nullptr || length == nullptr) {
-        return;
+        return 0;
+    }
+    if (static_cast<int>(*length) < 0) {
+        return -EINVAL;
     }
     if (!is_v6) {
         sockaddr_in v4{};
@@ -202,7 +206,7 @@ void write_address(Address from, bool is_v6, sockaddr* address, socklen_t* lengt
         v4.sin_addr.s_addr = htonl(from.address);
         std::memcpy(address, &v4, *length < sizeof v4 ? *length : sizeof v4);
         *length = sizeof v4;
-        return;
+        return 0;
     }
     sockaddr_in6 v6{};
     v6.sin6_family = AF_INET6;
@@ -214,6 +218,40 @@ void write_address(Address from, bool is_v6, sockaddr* address, socklen_t* lengt
     }
     std::memcpy(address, &v6, *length < sizeof v6 ? *length : sizeof v6);
     *length = sizeof v6;
+    return 0;
+}
+
+long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
+    if (address == nullptr || length == nullptr) {
+        return -EFAULT;
+    }
+    Guard guard(layer());
+    Address name{socket.bound_address, socket.bound_port};
+    if (socket.udp != nullptr) {
+        name = {socket.udp->local_address, socket.udp->local_port};
+    } else if (socket.connection != nullptr) {
+        name = {socket.connection->local_address, socket.connection->local_port};
+    }
+    return write_address(name, socket.is_v6, address, length);
+}
+
+long name_of_peer(const Socket& socket, sockaddr* address, socklen_t* length) noexcept {
+    if (socket.udp != nullptr && socket.udp->remote_port != 0) {  // Linux: a peer's port 0 is none
+        return write_address({socket.udp->remote_address, socket.udp->remote_port}, socket.is_v6, address, length);
+    }
+    const tcp::Connection* c = socket.connection;
+    if (c == nullptr || c->state == tcp::State::syn_sent || c->state == tcp::State::closed || c->state == tcp::State::time_wait) {
+        return -ENOTCONN;
+    }
+    return write_address({c->remote_address, c->remote_port}, socket.is_v6, address, length);
+}
+
+long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
+    if (address == nullptr || length == nullptr) {
+        return -EFAULT;
+    }
+    Guard guard(layer());
+    return name_of_peer(socket, address, length);
 }
 
 }  // namespace shunt::socket

@@ -1,4 +1,4 @@
-// Descriptions: made, shared, let go; bind, listen, accept, connect, shutdown; names.
+// Descriptions: made, shared, let go; bind, listen, accept, connect, shutdown.
 #include <fcntl.h>
 
 #include <algorithm>
@@ -20,6 +20,29 @@ int kernel_int(int fd, int level, int name, int otherwise) noexcept {
     return sys::getsockopt(fd, level, name, &value, &length) == 0 ? value : otherwise;
 }
 
+// What shutdown has done to a socket that was not connected: it fails, and counts all the same.
+void import_shutdown(Socket& socket, int fd) noexcept {
+    pollfd asked{fd, POLLRDHUP, 0};
+    const timespec zero{0, 0};
+    if (sys::ppoll(&asked, 1, &zero, nullptr) <= 0 || (asked.revents & POLLRDHUP) == 0) {
+        return;
+    }
+    if (socket.udp != nullptr) {
+        socket.udp->is_shut_for_receive = true;
+        socket.udp->is_shut_for_send = (asked.revents & POLLHUP) != 0;
+    } else {
+        socket.shut = shut_for_receive;
+    }
+}
+
+// What bind has reserved, if anything.
+void give_up_port(Stack& stack, Socket& socket) noexcept {
+    if (socket.held_port.port != 0) {
+        stack.tcp().let_go(socket.held_port);
+        socket.held_port = {};
+    }
+}
+
 // The last reference is gone. With the lock held.
 void destroy(Layer& layer, Socket& socket, Time now) noexcept {
     detach_from_sets(layer, socket);
@@ -32,9 +55,7 @@ void destroy(Layer& layer, Socket& socket, Time now) noexcept {
     if (socket.udp != nullptr) {
         layer.stack->udp().close(*socket.udp);
     }
-    if (socket.held_port.port != 0) {
-        layer.stack->tcp().let_go(socket.held_port);
-    }
+    give_up_port(*layer.stack, socket);
     layer.sockets.destroy(&socket);
 }
 
@@ -75,8 +96,7 @@ Socket* wrap_accepted(Layer& layer, const Socket& from, tcp::Connection& c) noex
     socket->sndtimeo = from.sndtimeo;
     socket->connection = &c;
     socket->is_bound = true;
-    socket->bound_address = c.local_address;
-    socket->bound_port = c.local_port;
+    socket->bound_address = from.bound_address;
     c.owner = socket;
     ++layer.accelerated;
     return socket;
@@ -114,6 +134,7 @@ Result<Socket*> open(Stack& stack, int fd) {
     socket->is_v6 = domain == AF_INET6;
     socket->nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
     follow_signals(*socket, fd);
+    import_shutdown(*socket, fd);
     import_options(*socket, fd);
     return socket;
 }
@@ -166,11 +187,22 @@ bool may_bind(const tcp::Tcp& tcp, const Socket& socket, Address where, PortFrom
                                       : tcp.is_port_free(where.address, where.port, socket.options);
 }
 
+// As Linux reads a name, before anything else.
+long check_name(const sockaddr* address, socklen_t length) noexcept {
+    if (length > sizeof(sockaddr_storage)) {
+        return -EINVAL;
+    }
+    if (address == nullptr && length != 0) {
+        return -EFAULT;
+    }
+    return length < sizeof(sa_family_t) ? -EINVAL : 0;
+}
+
 }  // namespace
 
 long bind(Socket& socket, const sockaddr* address, socklen_t length, PortFrom origin) noexcept {
-    if (address == nullptr) {
-        return -EFAULT;
+    if (const long error = check_name(address, length); error != 0) {
+        return error;
     }
     const auto where = read_address(address, length, socket.is_v6);
     if (!where) {
@@ -178,6 +210,9 @@ long bind(Socket& socket, const sockaddr* address, socklen_t length, PortFrom or
     }
     Guard guard(layer());
     Stack& stack = *guard.layer().stack;
+    if (where->address != 0 && !stack.ipv4().owns(where->address) && !(socket.udp != nullptr && stack.ipv4().is_broadcast(where->address))) {
+        return -EADDRNOTAVAIL;
+    }
     if (socket.udp != nullptr) {
         const auto bound = stack.udp().bind(*socket.udp, where->address, where->port);
         if (!bound) {
@@ -186,11 +221,10 @@ long bind(Socket& socket, const sockaddr* address, socklen_t length, PortFrom or
         socket.is_bound = true;
         return 0;
     }
-    if (socket.is_bound || socket.connection != nullptr) {
+    tcp::Connection* const old = socket.connection;  // one that is over has given up its port
+    const bool is_over = old != nullptr && (old->state == tcp::State::closed || old->state == tcp::State::time_wait);
+    if (is_over ? socket.has_own_port : socket.is_bound || old != nullptr) {
         return -EINVAL;
-    }
-    if (where->address != 0 && !stack.ipv4().owns(where->address)) {
-        return -EADDRNOTAVAIL;
     }
     std::uint16_t port = where->port;
     if (port == 0) {
@@ -203,11 +237,22 @@ long bind(Socket& socket, const sockaddr* address, socklen_t length, PortFrom or
         return -EADDRINUSE;
     }
     socket.is_bound = true;
+    socket.has_own_port = where->port != 0;
     socket.bound_address = where->address;
     socket.bound_port = port;
+    give_up_port(stack, socket);
     socket.held_port = {.address = where->address, .port = port, .options = &socket.options};
     stack.tcp().hold(socket.held_port);
+    if (old != nullptr && old->state == tcp::State::closed) {
+        old->local_address = where->address;
+        old->local_port = port;
+    }
     return 0;
+}
+
+void note_chosen_port(Socket& socket) noexcept {
+    const Guard guard(layer());
+    (socket.udp != nullptr ? socket.udp->has_own_port : socket.has_own_port) = false;
 }
 
 long listen(Socket& socket, int backlog) noexcept {
@@ -222,10 +267,10 @@ long listen(Socket& socket, int backlog) noexcept {
     const auto most = static_cast<std::uint32_t>(stack.tunables().somaxconn);
     const std::uint32_t wanted = std::min(backlog < 0 ? most : static_cast<std::uint32_t>(backlog), most);
     if (socket.listener != nullptr) {
-        socket.listener->backlog = std::max(wanted, 1U);
+        socket.listener->backlog = wanted;
         return 0;
     }
-    const auto listener = stack.tcp().listen(socket.bound_address, socket.bound_port, wanted, socket.options, socket.reuse_port);
+    const auto listener = stack.tcp().listen(socket.bound_address, socket.is_bound ? socket.bound_port : std::uint16_t{0}, wanted, socket.options, socket.reuse_port);
     if (!listener) {
         return -code_of(listener.error());
     }
@@ -280,7 +325,10 @@ long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, sockle
         layer.stack->tcp().release(*c, true, now);
         return -ENFILE;
     }
-    write_address({c->remote_address, c->remote_port}, made->is_v6, address, length);
+    if (const long error = write_address({c->remote_address, c->remote_port}, made->is_v6, address, length); error != 0) {
+        drop_last_reference(guard, *made);  // as Linux: it is lost
+        return error;
+    }
     *accepted = made;
     return 0;
 }
@@ -289,16 +337,15 @@ namespace {
 
 long connect_udp(Guard& guard, Socket& socket, Address to, bool dissolve) noexcept {
     Udp& udp = guard.layer().stack->udp();
-    const auto done = udp.connect(*socket.udp, dissolve ? UdpDestination{} : UdpDestination{to.address, to.port});
+    if (dissolve) {
+        udp.disconnect(*socket.udp);
+        return 0;
+    }
+    const auto done = udp.connect(*socket.udp, {to.address, to.port});
     return done ? 0 : -code_of(done.error());
 }
 
-bool is_opening(const Socket& socket) noexcept { return socket.connection->is_opening(); }
-
-// Nothing of an earlier attempt is left to be told.
-bool may_begin(const Socket& socket) noexcept {
-    return socket.connection == nullptr || (socket.connection->state == tcp::State::closed && !socket.was_connecting);
-}
+bool is_opening(const Socket& socket) noexcept { return socket.connection != nullptr && socket.connection->is_opening(); }
 
 // Where a connection to 0.0.0.0 leads: to the socket's own address, else to the host's own.
 std::uint32_t any_destination(Stack& stack, std::uint32_t bound_address) noexcept {
@@ -308,21 +355,42 @@ std::uint32_t any_destination(Stack& stack, std::uint32_t bound_address) noexcep
     return stack.ipv4().owns(wire::loopback) ? wire::loopback : stack.ipv4().addresses()[0].address;
 }
 
-// A connection that has not sent its SYN. One that has failed may be tried again.
+// As Linux's disconnect: no farewell; back to what bind had made of it. `error` is left to be told.
+void disconnect(Guard& guard, Socket& socket, int error) noexcept {
+    Layer& layer = guard.layer();
+    if (tcp::Connection* old = std::exchange(socket.connection, nullptr)) {
+        socket.bound_port = old->local_port;
+        layer.stack->tcp().release(*old, true, layer.now());
+        layer.stack->flush(layer.now());
+    }
+    if (tcp::Listener* old = std::exchange(socket.listener, nullptr)) {
+        layer.stack->tcp().close(*old, layer.now());
+        layer.stack->flush(layer.now());
+    }
+    if (!socket.has_own_port) {
+        give_up_port(*layer.stack, socket);
+        socket.is_bound = false;  // Linux goes on telling the port that it has given up
+    }
+    socket.was_connecting = false;
+    socket.is_disconnecting = false;
+    socket.shut = 0;
+    socket.error = error;
+    tell(layer, socket);
+}
+
+// A connection that has not sent its SYN.
 long prepare_connect(Guard& guard, Socket& socket, Address to) noexcept {
     Layer& layer = guard.layer();
     tcp::Tcp& tcp = layer.stack->tcp();
-    if (tcp::Connection* old = std::exchange(socket.connection, nullptr)) {
-        tcp.release(*old, false, layer.now());
-    }
     const std::uint32_t destination = to.address != 0 ? to.address : any_destination(*layer.stack, socket.bound_address);
-    const auto c = tcp.prepare(socket.bound_address, socket.bound_port, destination, to.port, socket.options, layer.now());
+    const auto c = tcp.prepare(socket.bound_address, socket.is_bound ? socket.bound_port : std::uint16_t{0}, destination, to.port, socket.options, layer.now());
     if (!c) {
         return -code_of(c.error());
     }
     socket.connection = *c;
     socket.connection->owner = &socket;
     socket.was_connecting = true;
+    socket.error = 0;
     return 0;
 }
 
@@ -357,7 +425,11 @@ long finish_connect(Guard& guard, Socket& socket) noexcept {
     ++socket.references;  // another thread may close it meanwhile
     const Wake wake = wait_until(guard, what, [&socket] { return !is_opening(socket); });
     const bool is_over = !is_opening(socket);
-    const int error = is_over && socket.connection->state == tcp::State::closed ? std::exchange(socket.connection->error, 0) : 0;
+    int error = 0;
+    if (is_over && socket.connection->state == tcp::State::closed) {
+        error = socket.connection->error != 0 ? socket.connection->error : ECONNABORTED;  // it was told already, by SO_ERROR
+        disconnect(guard, socket, 0);
+    }
     socket.was_connecting = socket.was_connecting && !is_over;
     if (socket.references == 1) {
         drop_last_reference(guard, socket);
@@ -370,30 +442,31 @@ long finish_connect(Guard& guard, Socket& socket) noexcept {
 }  // namespace
 
 long connect(Socket& socket, const sockaddr* address, socklen_t length) noexcept {
-    if (address == nullptr) {
-        return -EFAULT;
+    if (const long error = check_name(address, length); error != 0) {
+        return error;
     }
-    const bool dissolve = length >= sizeof(sa_family_t) && address->sa_family == AF_UNSPEC;
+    const bool dissolve = address->sa_family == AF_UNSPEC;
     const auto to = dissolve ? Result<Address>(Address{}) : read_address(address, length, socket.is_v6);
-    if (!to) {
-        return -code_of(to.error());
-    }
     Guard guard(layer());
     if (socket.udp != nullptr) {
-        return connect_udp(guard, socket, *to, dissolve);
+        return to ? connect_udp(guard, socket, *to, dissolve) : -code_of(to.error());
+    }
+    if (dissolve) {
+        const tcp::Connection* c = socket.connection;
+        const bool was_open = c != nullptr && c->state != tcp::State::closed && c->state != tcp::State::time_wait;
+        disconnect(guard, socket, was_open ? ECONNRESET : c != nullptr ? c->error : socket.error);
+        return 0;
     }
     if (socket.listener != nullptr) {
         return -EISCONN;
     }
-    if (dissolve) {
-        if (tcp::Connection* old = std::exchange(socket.connection, nullptr)) {  // as Linux: no farewell
-            guard.layer().stack->tcp().release(*old, true, guard.layer().now());
-            guard.layer().stack->flush(guard.layer().now());
-        }
-        socket.was_connecting = false;
-        return 0;
+    if (socket.is_disconnecting) {
+        return -EINVAL;
     }
-    if (may_begin(socket)) {
+    if (socket.connection == nullptr) {
+        if (!to) {
+            return -code_of(to.error());
+        }
         if (const long error = start_connect(guard, socket, *to); error != 0) {
             return error;
         }
@@ -454,7 +527,7 @@ long connect_with_data(Guard& guard, Socket& socket, const msghdr& message, bool
     if (!opens_fast(layer) || (address != nullptr && message.msg_namelen >= sizeof(sa_family_t) && address->sa_family == AF_UNSPEC)) {
         return -EOPNOTSUPP;
     }
-    if (may_begin(socket)) {
+    if (socket.connection == nullptr) {
         const auto to = read_address(address, message.msg_namelen, socket.is_v6);
         if (!to) {
             return -code_of(to.error());
@@ -494,16 +567,26 @@ long shutdown(Socket& socket, int how) noexcept {
         socket.udp->is_shut_for_receive |= how != SHUT_WR;
         socket.udp->is_shut_for_send |= how != SHUT_RD;
         layer.stack->changed().note(*socket.udp, ready::input | ready::output);
-        return socket.udp->remote_port != 0 ? 0 : -ENOTCONN;  // Linux says so, and wakes readers all the same
+        return socket.udp->is_connected() ? 0 : -ENOTCONN;  // Linux says so, and wakes readers all the same
     }
-    if (socket.listener != nullptr && how != SHUT_WR) {  // Linux: a listener stops listening
-        layer.stack->tcp().close(*socket.listener, layer.now());
-        socket.listener = nullptr;
-        tell(layer, socket);
+    if (socket.listener != nullptr) {  // Linux: one that hears no more listens no more
+        if (how != SHUT_WR) {
+            disconnect(guard, socket, 0);
+        }
         return 0;
     }
     tcp::Connection* c = socket.connection;
+    if (c != nullptr && c->state == tcp::State::syn_sent) {
+        disconnect(guard, socket, ECONNRESET);
+        return 0;
+    }
+    if (socket.was_connecting && c != nullptr) {  // Linux: the attempt is over, whatever became of it
+        socket.was_connecting = false;
+        socket.is_disconnecting = c->state == tcp::State::closed || c->state == tcp::State::syn_received;
+    }
     if (c == nullptr || c->state == tcp::State::closed || c->state == tcp::State::time_wait) {
+        socket.shut = static_cast<std::uint8_t>(socket.shut | (how + 1));
+        tell(layer, socket);
         return -ENOTCONN;
     }
     if (how != SHUT_WR) {
@@ -514,42 +597,6 @@ long shutdown(Socket& socket, int how) noexcept {
     }
     layer.stack->flush(layer.now());
     return 0;
-}
-
-long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
-    if (address == nullptr || length == nullptr) {
-        return -EFAULT;
-    }
-    Guard guard(layer());
-    Address name{socket.bound_address, socket.bound_port};
-    if (socket.udp != nullptr) {
-        name = {socket.udp->local_address, socket.udp->local_port};
-    } else if (socket.connection != nullptr) {
-        name = {socket.connection->local_address, socket.connection->local_port};
-    }
-    write_address(name, socket.is_v6, address, length);
-    return 0;
-}
-
-long name_of_peer(const Socket& socket, sockaddr* address, socklen_t* length) noexcept {
-    if (socket.udp != nullptr && socket.udp->remote_port != 0) {
-        write_address({socket.udp->remote_address, socket.udp->remote_port}, socket.is_v6, address, length);
-        return 0;
-    }
-    const tcp::Connection* c = socket.connection;
-    if (c == nullptr || c->state == tcp::State::syn_sent || c->state == tcp::State::closed || c->state == tcp::State::time_wait) {
-        return -ENOTCONN;
-    }
-    write_address({c->remote_address, c->remote_port}, socket.is_v6, address, length);
-    return 0;
-}
-
-long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
-    if (address == nullptr || length == nullptr) {
-        return -EFAULT;
-    }
-    Guard guard(layer());
-    return name_of_peer(socket, address, length);
 }
 
 }  // namespace shunt::socket

@@ -26,7 +26,7 @@ int to_seconds(std::uint32_t timeouts) noexcept {
 }
 
 long set_fast_open_queue(Layer& layer, Socket& socket, int value) noexcept {
-    if (value < 0 || socket.connection != nullptr) {
+    if (value < 0 || (socket.connection != nullptr && socket.connection->state != tcp::State::closed)) {
         return -EINVAL;
     }
     tcp::ConnectionOptions& options = socket.listener != nullptr ? socket.listener->options : socket.options;

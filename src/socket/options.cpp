@@ -92,11 +92,8 @@ long get_error(Layer&, Socket& socket, Value value) noexcept {
     int error = 0;
     if (socket.connection != nullptr) {
         error = std::exchange(socket.connection->error, 0);
-        if (socket.connection->state != tcp::State::syn_sent && socket.connection->state != tcp::State::syn_received) {
-            socket.was_connecting = false;
-        }
-    } else if (socket.udp != nullptr) {
-        error = std::exchange(socket.udp->error, 0);
+    } else {
+        error = std::exchange(socket.udp != nullptr ? socket.udp->error : socket.error, 0);
     }
     return value.give(error);
 }

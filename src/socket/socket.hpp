@@ -49,6 +49,8 @@ bool is_on_device(const Socket& socket) noexcept;
 // The port: named by the program, or chosen by the kernel for its side of a socket that is on both: then our connections that happen to have it do no harm.
 enum class PortFrom : std::uint8_t { program, kernel };
 long bind(Socket& socket, const sockaddr* address, socklen_t length, PortFrom origin = PortFrom::program) noexcept;
+// The port that it was bound to was not the program's choice: it goes with the connection.
+void note_chosen_port(Socket& socket) noexcept;
 long listen(Socket& socket, int backlog) noexcept;
 // A new description with one reference in *accepted, or, where the kernel's side has one waiting first, *accepted == nullptr and the return value 0:
 // call accept4 on the kernel's fd (which will not block). Fills the peer's address when `address` is not null.
@@ -75,6 +77,9 @@ bool is_ours_alone(bool is_stream, int level, int name) noexcept;
 long set_option(Socket& socket, int level, int name, const void* value, socklen_t length) noexcept;
 long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept;
 long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept;
+// The pending error, which is told once; and one to be told by a later call. As recvmmsg does before and after.
+int take_error(Socket& socket) noexcept;
+void leave_error(Socket& socket, int error) noexcept;
 // A flag of receive() that no program has: as splice, which stops before urgent data and does not pass them.
 inline constexpr int receive_up_to_urgent = 1 << 24;
 // What fcntl has set on the kernel's descriptor: F_SETOWN, F_SETOWN_EX, F_SETSIG, O_ASYNC.

@@ -25,6 +25,7 @@ struct SignalOwner {
     int fd = -1;     // for siginfo
     bool is_async = false;
 };
+inline constexpr std::uint8_t shut_for_receive = 1, shut_for_send = 2;
 
 struct Socket {
     std::uint32_t references = 1;
@@ -33,7 +34,11 @@ struct Socket {
     bool is_both = false;
     bool nonblocking = false;
     bool was_connecting = false;  // a connect() has been started and its end not been told
+    bool is_disconnecting = false;  // Linux's SS_DISCONNECTING: nothing but connect(AF_UNSPEC) leads on
     bool is_bound = false;
+    bool has_own_port = false;    // bind() named it: it outlives a connection
+    std::uint8_t shut = 0;        // shut_for_... of a TCP socket that is not connected
+    int error = 0;                // pending, of a TCP socket that is not connected
     bool v6only = false;
     bool is_on_device = false;    // bound to our interface
     tcp::Connection* connection = nullptr;
@@ -155,6 +160,7 @@ struct Address {
 };
 // EAFNOSUPPORT, EINVAL as Linux; v4-mapped and :: are understood for AF_INET6.
 Result<Address> read_address(const sockaddr* address, socklen_t length, bool is_v6) noexcept;
-void write_address(Address from, bool is_v6, sockaddr* address, socklen_t* length) noexcept;
+// Nothing where the program has no room for it; -EINVAL for a negative length.
+long write_address(Address from, bool is_v6, sockaddr* address, socklen_t* length) noexcept;
 
 }  // namespace shunt::socket

@@ -1,6 +1,7 @@
 // send and receive in all their forms. A received byte is copied once, into the caller's buffer; a sent one once, into a packet.
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "base/sys.hpp"
@@ -17,7 +18,8 @@ constexpr std::size_t vector_max = 1024;  // IOV_MAX
 bool is_nonblocking_call(const Socket& socket, int flags) noexcept { return socket.nonblocking || (flags & MSG_DONTWAIT) != 0; }
 
 // Waits for one socket; 0 when it is time to try again, else -errno (-EAGAIN for a time-out). `kernel`: its other side.
-long wait_for(Guard& guard, Socket& socket, pollfd* kernel, Time deadline, bool restartable, bool (*is_ready)(const Layer&, const Socket&) noexcept) noexcept {
+template <class IsReady>
+long wait_for(Guard& guard, Socket& socket, pollfd* kernel, Time deadline, bool restartable, IsReady is_ready) noexcept {
     Socket* sockets[] = {&socket};
     WaitFor what;
     what.sockets = sockets;
@@ -36,12 +38,16 @@ long wait_for(Guard& guard, Socket& socket, pollfd* kernel, Time deadline, bool 
     return -EINTR;
 }
 
+bool has_ended(const tcp::Connection& c) noexcept {
+    return c.fin_received || c.rcv_shut || c.error != 0 || c.state == tcp::State::closed || c.state == tcp::State::time_wait;
+}
+
 bool may_read(const Layer&, const Socket& socket) noexcept {
     if (socket.udp != nullptr) {
         return !socket.udp->rcv_queue.is_empty() || socket.udp->error != 0 || socket.udp->is_shut_for_receive;
     }
     const tcp::Connection& c = *socket.connection;
-    return c.rcv_queued != 0 || c.fin_received || c.rcv_shut || c.error != 0 || c.state == tcp::State::closed || c.state == tcp::State::time_wait;
+    return c.rcv_queued != 0 || has_ended(c);
 }
 
 bool may_write(const Layer& layer, const Socket& socket) noexcept {
@@ -59,7 +65,7 @@ bool may_write(const Layer& layer, const Socket& socket) noexcept {
 long send_error(Socket& socket, long sent = 0) noexcept {
     tcp::Connection* c = socket.connection;
     if (c == nullptr) {
-        return -EPIPE;
+        return socket.error != 0 ? -std::exchange(socket.error, 0) : -EPIPE;
     }
     if (c->error != 0) {
         return sent != 0 ? -c->error : -std::exchange(c->error, 0);
@@ -205,6 +211,31 @@ long limit_to_urgent(Layer& layer, tcp::Connection& c, long room, long received,
     return room;
 }
 
+// The end of what there is to read, if it is reached: 0 or -errno.
+std::optional<long> end_of_input(tcp::Connection& c) noexcept {
+    if (c.error != 0 && !c.fin_received) {  // after a FIN the end of file is all there is to read, as on Linux
+        return -std::exchange(c.error, 0);
+    }
+    const bool is_over = c.fin_received || c.rcv_shut || c.state == tcp::State::closed || c.state == tcp::State::time_wait;
+    return is_over ? std::optional<long>(0) : std::nullopt;
+}
+
+// No room: as Linux it waits for data once all the same, and gives 0 whatever ended the wait.
+long read_nothing(Guard& guard, Socket& socket, int flags) noexcept {
+    guard.layer().stack->poll(guard.layer().now());
+    if (socket.connection->rcv_queued != 0) {
+        return 0;
+    }
+    if (const auto end = end_of_input(*socket.connection)) {
+        return *end;
+    }
+    if (is_nonblocking_call(socket, flags)) {
+        return -EAGAIN;
+    }
+    wait_for(guard, socket, nullptr, saturating_add(guard.layer().now(), socket.rcvtimeo), false, may_read);
+    return 0;
+}
+
 long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags, std::int64_t& stamp_ns) noexcept {
     Layer& layer = guard.layer();
     tcp::Tcp& tcp = layer.stack->tcp();
@@ -238,20 +269,18 @@ long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
             if (n != 0) {
                 continue;
             }
-            const bool is_enough = nonblocking || peek || ((flags & MSG_WAITALL) == 0 && received >= static_cast<long>(socket.rcvlowat));
+            const bool is_enough = nonblocking || c.error != 0 || ((flags & MSG_WAITALL) == 0 && received >= static_cast<long>(socket.rcvlowat));
             if (received != 0 && is_enough) {
                 return received;
             }
-            if (c.error != 0 && !c.fin_received) {  // after a FIN the end of file is all there is to read, as on Linux
-                return received != 0 ? received : -std::exchange(c.error, 0);
-            }
-            if (c.fin_received || c.rcv_shut || c.state == tcp::State::closed || c.state == tcp::State::time_wait) {
-                return received;
+            if (const auto end = end_of_input(c)) {
+                return received != 0 ? received : *end;
             }
             if (c.is_opening() && nonblocking) {
                 return -EAGAIN;
             }
-            if (const long error = wait_for(guard, socket, nullptr, deadline, socket.rcvtimeo == Duration::max(), may_read); error != 0) {
+            const auto has_more = [peeked](const Layer& l, const Socket& s) { return peeked == 0 ? may_read(l, s) : s.connection->rcv_queued > static_cast<std::uint32_t>(peeked) || has_ended(*s.connection); };
+            if (const long error = wait_for(guard, socket, nullptr, deadline, socket.rcvtimeo == Duration::max(), has_more); error != 0) {
                 return received != 0 ? received : error;
             }
             now = layer.now();
@@ -262,16 +291,21 @@ long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
 
 long receive_stream(Guard& guard, Socket& socket, msghdr& message, int flags) noexcept {
     if (socket.connection == nullptr) {
-        return -ENOTCONN;
+        if ((flags & MSG_OOB) != 0 && socket.listener == nullptr) {
+            return -EINVAL;
+        }
+        return socket.error != 0 ? -std::exchange(socket.error, 0) : (socket.shut & shut_for_receive) != 0 && socket.listener == nullptr ? 0 : -ENOTCONN;
     }
     const std::size_t room = std::exchange(message.msg_controllen, 0);
-    message.msg_flags = 0;
+    message.msg_flags = flags & MSG_CMSG_CLOEXEC;
     message.msg_namelen = 0;
     if ((flags & MSG_OOB) != 0) [[unlikely]] {
         return receive_urgent(guard.layer(), socket, message, flags);
     }
     std::int64_t stamp_ns = 0;
-    const long received = read_stream(guard, socket, std::span(message.msg_iov, message.msg_iovlen), flags, stamp_ns);
+    const std::span vector(message.msg_iov, message.msg_iovlen);
+    const bool has_room = std::any_of(vector.begin(), vector.end(), [](const iovec& piece) { return piece.iov_len != 0; });
+    const long received = has_room ? read_stream(guard, socket, vector, flags, stamp_ns) : read_nothing(guard, socket, flags);
     if (room != 0 && received >= 0) [[unlikely]] {
         message.msg_controllen = room;
         write_stream_ancillary(guard.layer(), socket, stamp_ns, message);
@@ -350,21 +384,32 @@ Result<std::uint32_t> send_pieces(Layer& layer, UdpEndpoint& udp, std::span<cons
     return layer.stack->udp().send(udp, all, to, now);
 }
 
+// As Linux: no family at all is taken for IPv4.
+Result<Address> read_destination(const msghdr& message, bool is_v6) noexcept {
+    sockaddr_in v4;
+    if (!is_v6 && message.msg_namelen >= sizeof v4 && static_cast<const sockaddr*>(message.msg_name)->sa_family == AF_UNSPEC) {
+        std::memcpy(&v4, message.msg_name, sizeof v4);
+        return Address{ntohl(v4.sin_addr.s_addr), ntohs(v4.sin_port)};
+    }
+    return read_address(static_cast<const sockaddr*>(message.msg_name), message.msg_namelen, is_v6);
+}
+
 long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flags) noexcept {
     Layer& layer = guard.layer();
     UdpEndpoint& udp = *socket.udp;
-    if (udp.error != 0) {
-        return -std::exchange(udp.error, 0);
-    }
-    if ((flags & MSG_OOB) != 0) {
-        return -EOPNOTSUPP;
+    if ((flags & MSG_OOB) != 0) [[unlikely]] {
+        const auto bound = layer.stack->udp().bind_at_need(udp);
+        return bound ? -EOPNOTSUPP : -code_of(bound.error());
     }
     UdpDestination destination;
     const UdpDestination* to = nullptr;
-    if (message.msg_name != nullptr && message.msg_namelen != 0) {
-        const auto address = read_address(static_cast<const sockaddr*>(message.msg_name), message.msg_namelen, socket.is_v6);
+    if (message.msg_name != nullptr && message.msg_namelen != 0 && udp.corked_bytes == 0) {  // corked: it has its address already
+        const auto address = read_destination(message, socket.is_v6);
         if (!address) {
             return -code_of(address.error());
+        }
+        if (address->port == 0) {
+            return -EINVAL;
         }
         destination = {address->address, address->port};
         to = &destination;
@@ -399,9 +444,11 @@ long copy_datagram(Layer& layer, Socket& socket, Packet& packet, msghdr& message
     }
     const PacketMeta& meta = packet.meta();
     if (message.msg_name != nullptr) {
-        write_address({meta.address, meta.port}, socket.is_v6, static_cast<sockaddr*>(message.msg_name), &message.msg_namelen);
+        if (const long error = write_address({meta.address, meta.port}, socket.is_v6, static_cast<sockaddr*>(message.msg_name), &message.msg_namelen); error != 0) {
+            return error;  // the datagram is gone all the same
+        }
     }
-    message.msg_flags = copied < size ? MSG_TRUNC : 0;
+    message.msg_flags = (copied < size ? MSG_TRUNC : 0) | (flags & MSG_CMSG_CLOEXEC);
     write_ancillary(layer, socket, packet, message);
     return static_cast<long>((flags & MSG_TRUNC) != 0 ? size : copied);
 }
@@ -426,7 +473,10 @@ long receive_datagram(Guard& guard, Socket& socket, int fd, msghdr& message, int
             return result;
         }
         if (udp.is_shut_for_receive) {
-            return 0;
+            message.msg_namelen = 0;
+            message.msg_controllen = 0;
+            message.msg_flags = flags & MSG_CMSG_CLOEXEC;
+            return nonblocking ? -EAGAIN : 0;
         }
         if (socket.is_both) {
             const long result = sys::recvmsg(fd, &message, flags | MSG_DONTWAIT);
@@ -435,7 +485,7 @@ long receive_datagram(Guard& guard, Socket& socket, int fd, msghdr& message, int
             }
         }
         pollfd kernel{fd, POLLIN, 0};
-        if (const long error = wait_for(guard, socket, socket.is_both ? &kernel : nullptr, deadline, socket.rcvtimeo == Duration::max(), may_read); error != 0) {
+        if (const long error = wait_for(guard, socket, socket.is_both && !nonblocking ? &kernel : nullptr, deadline, socket.rcvtimeo == Duration::max(), may_read); error != 0) {
             return error;
         }
     }
@@ -461,6 +511,20 @@ private:
 };
 
 }  // namespace
+
+int take_error(Socket& socket) noexcept {
+    int& error = socket.connection != nullptr ? socket.connection->error : socket.udp != nullptr ? socket.udp->error : socket.error;
+    if (error == 0) [[likely]] {
+        return 0;
+    }
+    const Guard guard(layer());
+    return std::exchange(error, 0);
+}
+
+void leave_error(Socket& socket, int error) noexcept {
+    const Guard guard(layer());
+    (socket.connection != nullptr ? socket.connection->error : socket.udp != nullptr ? socket.udp->error : socket.error) = error;
+}
 
 long send_message(Socket& socket, const msghdr* message, int flags) noexcept {
     if (message->msg_iovlen > vector_max) {

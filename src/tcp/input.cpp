@@ -427,7 +427,7 @@ bool Tcp::process_data(Connection& c, const Segment& seg, Packet* packet, Time n
     if (seg.len != 0 && may_receive && is_closed && seg.seq + seg.len > c.rcv_nxt) {
         drop(packet, DropReason::tcp_after_close);  // RFC 9293, 3.6.1: data that nobody will read
         reset_unknown(seg, now);
-        finish(c, 0);
+        finish(c, ECONNRESET);
         return false;
     }
     if (!may_receive) {

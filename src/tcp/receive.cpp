@@ -48,10 +48,6 @@ void Tcp::deliver(Connection& c, Packet* packet, Time now) noexcept {
     c.bytes_received += size;
     c.tally.last_data_in = now;
     c.rcv_mss = static_cast<std::uint16_t>(std::max<std::uint32_t>(c.rcv_mss, std::min<std::uint32_t>(size, 65535U)));
-    if (c.rcv_shut) {  // read by nobody: taken and thrown away, as Linux does after SHUT_RD
-        packet->free();
-        return;
-    }
     c.rcv_queued += size;
     packet->meta().stamp_ns = now.time_since_epoch().count();
     if (c.rcv_packets >= collapse_from_packets && try_collapse(*c.rcv_queue.back(), *packet)) {

@@ -88,8 +88,8 @@ Result<Connection*> Tcp::prepare(std::uint32_t local_address, std::uint16_t loca
     if (!path) {
         return fail(code_of(path.error()));
     }
-    if (port == 0 || context_.ipv4.is_broadcast(address) || wire::is_multicast(address)) {
-        return fail(port == 0 ? ECONNREFUSED : ENETUNREACH);
+    if (context_.ipv4.is_broadcast(address) || wire::is_multicast(address)) {
+        return fail(ENETUNREACH);
     }
     std::optional<Seq> used_before;
     if (local_port == 0) {

@@ -1,6 +1,7 @@
 #include "udp/udp.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "ip/checksum.hpp"
 #include "pmd/port_inline.hpp"
@@ -46,6 +47,17 @@ private:
 // IP_MTU_DISCOVER: DONT and OMIT fragment and let others; WANT fragments what is too large; DO, PROBE and INTERFACE do not.
 bool never_fragments(const UdpEndpoint& endpoint) noexcept { return endpoint.mtu_discover >= 2 && endpoint.mtu_discover <= 4; }
 bool sets_dont_fragment(const UdpEndpoint& endpoint) noexcept { return endpoint.mtu_discover >= 1 && endpoint.mtu_discover <= 3; }
+// What stands against a datagram whose way is known, in Linux's order. 0: nothing.
+int refusal(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, std::uint32_t size) noexcept {
+    if (size > Udp::payload_max) {
+        return EMSGSIZE;
+    }
+    if (endpoint.error != 0) {
+        return std::exchange(endpoint.error, 0);
+    }
+    const bool is_bad = std::any_of(pieces.begin(), pieces.end(), [](const auto& piece) { return piece.data() == nullptr && !piece.empty(); });
+    return endpoint.is_shut_for_send ? EPIPE : is_bad ? EFAULT : 0;
+}
 
 void write_udp_header(void* at, std::uint16_t source_port, std::uint16_t destination_port, std::uint32_t length) noexcept {
     auto* header = static_cast<wire::UdpHeader*>(at);
@@ -141,6 +153,7 @@ Result<void> Udp::bind(UdpEndpoint& endpoint, std::uint32_t address, std::uint16
     if (address != 0 && !ipv4_->owns(address) && !ipv4_->is_broadcast(address)) {
         return fail(EADDRNOTAVAIL);
     }
+    endpoint.has_own_port = port != 0;
     if (port == 0) {
         const auto first = static_cast<std::uint32_t>(tunables_->ip_local_port_range.first);
         const std::uint32_t range = static_cast<std::uint32_t>(tunables_->ip_local_port_range.last) - first + 1;
@@ -155,7 +168,7 @@ Result<void> Udp::bind(UdpEndpoint& endpoint, std::uint32_t address, std::uint16
     } else if (!is_free(endpoint, address, port)) {
         return fail(EADDRINUSE);
     }
-    endpoint.local_address = address;
+    endpoint.local_address = endpoint.bound_address = address;
     endpoint.local_port = port;
     endpoint.is_bound = true;
     endpoint.next = by_port_[port];
@@ -163,13 +176,25 @@ Result<void> Udp::bind(UdpEndpoint& endpoint, std::uint32_t address, std::uint16
     return {};
 }
 
-Result<void> Udp::connect(UdpEndpoint& endpoint, UdpDestination to) noexcept {
+Result<void> Udp::bind_at_need(UdpEndpoint& endpoint) noexcept {
+    if (!endpoint.is_bound && !bind(endpoint, endpoint.bound_address, 0)) {
+        return fail(EAGAIN);  // as Linux says it when nobody asked for a port
+    }
+    return {};
+}
+
+void Udp::disconnect(UdpEndpoint& endpoint) noexcept {
     release_path(endpoint);
     endpoint.remote_address = 0;
     endpoint.remote_port = 0;
-    if (to.address == 0 && to.port == 0) {
-        return {};
+    endpoint.local_address = endpoint.bound_address;
+    if (!endpoint.has_own_port) {
+        unlink(endpoint);
+        endpoint.local_port = 0;
     }
+}
+
+Result<void> Udp::connect(UdpEndpoint& endpoint, UdpDestination to) noexcept {
     auto path = ipv4_->route(to.address, endpoint.local_address);
     if (!path) {
         return fail(code_of(path.error()));
@@ -177,11 +202,10 @@ Result<void> Udp::connect(UdpEndpoint& endpoint, UdpDestination to) noexcept {
     if (ipv4_->is_broadcast(to.address) && !endpoint.broadcast) {
         return fail(EACCES);
     }
-    if (!endpoint.is_bound) {
-        if (auto bound = bind(endpoint, path->source, 0); !bound) {
-            return fail(EAGAIN);  // as Linux says it when nobody asked for a port
-        }
+    if (auto bound = bind_at_need(endpoint); !bound) {
+        return bound;
     }
+    release_path(endpoint);
     endpoint.local_address = path->source;
     endpoint.remote_address = to.address;
     endpoint.remote_port = to.port;
@@ -199,11 +223,6 @@ Result<Path> Udp::path_for(UdpEndpoint& endpoint, const UdpDestination& to) noex
     }
     if (!endpoint.broadcast && ipv4_->is_broadcast(to.address)) {
         return fail(EACCES);
-    }
-    if (!endpoint.is_bound) {
-        if (auto bound = bind(endpoint, 0, 0); !bound) {
-            return fail(EAGAIN);
-        }
     }
     path->tos = endpoint.tos;
     if (!sets_dont_fragment(endpoint)) {
@@ -233,21 +252,24 @@ void Udp::emit(UdpEndpoint& endpoint, Packet* packet, const Path& path, std::uin
 }
 
 Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to, Time now) noexcept {
+    if (const auto bound = bind_at_need(endpoint); !bound) [[unlikely]] {  // first of all, as on Linux
+        return fail(code_of(bound.error()));
+    }
     const UdpDestination peer{endpoint.remote_address, endpoint.remote_port};
     const UdpDestination& destination = to != nullptr ? *to : peer;
-    if (endpoint.is_shut_for_send) {
-        return fail(EPIPE);
-    }
-    if (destination.port == 0) {
-        return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
-    }
     const std::uint32_t size = total_of(pieces);
-    if (size > payload_max) {
+    if (size > 0xffff) {
         return fail(EMSGSIZE);
+    }
+    if (to != nullptr ? destination.port == 0 : !endpoint.is_connected()) {
+        return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
     }
     const auto path = path_for(endpoint, destination);
     if (!path) {
         return fail(code_of(path.error()));
+    }
+    if (const int error = refusal(endpoint, pieces, size); error != 0) [[unlikely]] {
+        return fail(error);
     }
     if (size + sizeof(wire::UdpHeader) + sizeof(wire::Ipv4Header) > path->mtu) {
         if (never_fragments(endpoint)) {
@@ -268,15 +290,18 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, std::span<const std::span
 
 Result<std::uint32_t> Udp::append(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to) noexcept {
     if (endpoint.corked_bytes == 0) {
-        endpoint.corked_to = to != nullptr ? *to : UdpDestination{endpoint.remote_address, endpoint.remote_port};
-        if (endpoint.corked_to.port == 0) {
+        if (const auto bound = bind_at_need(endpoint); !bound) {
+            return fail(code_of(bound.error()));
+        }
+        if (to != nullptr ? to->port == 0 : !endpoint.is_connected()) {
             return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
         }
+        endpoint.corked_to = to != nullptr ? *to : UdpDestination{endpoint.remote_address, endpoint.remote_port};
     }
     const std::uint32_t size = total_of(pieces);
-    if (endpoint.corked_bytes + size > payload_max) {
+    if (const int error = refusal(endpoint, pieces, endpoint.corked_bytes + size); error != 0) {
         uncork(endpoint);
-        return fail(EMSGSIZE);
+        return fail(error);
     }
     Gather gather(pieces);
     for (std::uint32_t left = size; left != 0;) {
@@ -305,7 +330,7 @@ Result<std::uint32_t> Udp::push(UdpEndpoint& endpoint, Time now) noexcept {
         pieces[count++] = {each->data(), each->size()};
     }
     const UdpDestination to = endpoint.corked_to;
-    const auto sent = send(endpoint, std::span(pieces).first(count), &to, now);
+    const auto sent = send(endpoint, std::span(pieces).first(count), to.port != 0 ? &to : nullptr, now);
     uncork(endpoint);
     return sent;
 }
@@ -313,7 +338,10 @@ Result<std::uint32_t> Udp::push(UdpEndpoint& endpoint, Time now) noexcept {
 Result<void> Udp::send_packet(UdpEndpoint& endpoint, Packet* packet, const UdpDestination* to, Time now) noexcept {
     const UdpDestination peer{endpoint.remote_address, endpoint.remote_port};
     const UdpDestination& destination = to != nullptr ? *to : peer;
-    const auto path = destination.port == 0 ? Result<Path>(fail(EDESTADDRREQ)) : path_for(endpoint, destination);
+    auto path = destination.port == 0 ? Result<Path>(fail(EDESTADDRREQ)) : path_for(endpoint, destination);
+    if (const auto bound = bind_at_need(endpoint); !bound) {
+        path = fail(code_of(bound.error()));
+    }
     if (!path || packet->size() + sizeof(wire::UdpHeader) + sizeof(wire::Ipv4Header) > path->mtu) {
         packet->free();
         return fail(path ? EMSGSIZE : code_of(path.error()));
@@ -381,10 +409,10 @@ UdpEndpoint* Udp::find(std::uint32_t local, std::uint16_t local_port, std::uint3
     int best_score = -1;
     unsigned ties = 0;
     for (UdpEndpoint* e = by_port_[local_port]; e != nullptr; e = e->next) {
-        if ((e->local_address != 0 && e->local_address != local) || (e->remote_port != 0 && (e->remote_address != remote || e->remote_port != remote_port))) {
+        if ((e->local_address != 0 && e->local_address != local) || (e->is_connected() && (e->remote_address != remote || (e->remote_port != 0 && e->remote_port != remote_port)))) {
             continue;
         }
-        const int score = (e->remote_port != 0 ? 2 : 0) + (e->local_address != 0 ? 1 : 0);
+        const int score = (e->is_connected() ? 2 : 0) + (e->local_address != 0 ? 1 : 0);
         const bool shares = score == best_score && e->reuse_port && (remote * 31 + remote_port) * 0x9E3779B1U % (++ties + 1) == 0;
         if (score > best_score || shares) {
             ties = score > best_score ? 0 : ties;
@@ -405,7 +433,7 @@ void Udp::input(Packet* packet, const Ipv4Verdict& ip, Time now, bool& no_socket
     }
     const auto& header = *reinterpret_cast<const wire::UdpHeader*>(packet->data());
     const std::uint32_t length = header.length;
-    if (length < sizeof(wire::UdpHeader) || length > packet->size() || header.destination_port == 0) {
+    if (length < sizeof(wire::UdpHeader) || length > packet->size()) {
         return drop(DropReason::udp_malformed);
     }
     packet->trim_back(packet->size() - length);
@@ -520,7 +548,7 @@ void Udp::icmp_error(const IcmpError& error, Time now) noexcept {
         }
     }
     const bool is_hard = error.is_hard || error.mtu != 0;
-    if (!endpoint->recverr && (endpoint->remote_port == 0 || !is_hard)) {
+    if (!endpoint->recverr && (!endpoint->is_connected() || !is_hard)) {
         return;
     }
     counters_->count(Event::icmp_errors_received);

@@ -42,12 +42,16 @@ struct UdpEndpoint : Endpoint {
     bool recverr = false;            // IP_RECVERR
     PacketQueue error_queue;         // each: an ErrorReport, then what it quotes
     std::uint32_t error_reports = 0;
+    std::uint32_t bound_address = 0; // what bind() named: stays when a connection is dissolved
     bool is_bound = false;
+    bool has_own_port = false;       // bind() named it
     bool reuse_address = false;
     bool reuse_port = false;
     bool broadcast = false;          // SO_BROADCAST
     bool is_shut_for_receive = false;
     bool is_shut_for_send = false;
+
+    bool is_connected() const noexcept { return remote_address != 0; }
 };
 
 class Udp {
@@ -61,8 +65,12 @@ public:
     void close(UdpEndpoint& endpoint) noexcept;
     // EADDRINUSE, EADDRNOTAVAIL, EINVAL when bound already. Port 0 picks one.
     Result<void> bind(UdpEndpoint& endpoint, std::uint32_t address, std::uint16_t port) noexcept;
-    // ENETUNREACH, EACCES (broadcast without SO_BROADCAST). Address 0 and port 0 dissolve the association.
+    // To the address that bind() named, if any, and a port that is free; nothing where it is bound.
+    Result<void> bind_at_need(UdpEndpoint& endpoint) noexcept;
+    // ENETUNREACH, EACCES (broadcast without SO_BROADCAST). Port 0 is a peer as good as others, as on Linux.
     Result<void> connect(UdpEndpoint& endpoint, UdpDestination to) noexcept;
+    // What was not asked for by bind() is given up with the peer.
+    void disconnect(UdpEndpoint& endpoint) noexcept;
 
     // Sends one datagram gathered from `pieces`. EMSGSIZE, ENETUNREACH, EACCES, ENOBUFS (no packets), EDESTADDRREQ, EPIPE.
     Result<std::uint32_t> send(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to, Time now) noexcept;

@@ -181,7 +181,6 @@ void fill(World& world, const long* a, Outcome& outcome) {
         return;
     }
     world.has_filled = true;
-    world.slots[static_cast<std::size_t>(a[0])].is_uncertain = true;
     do {
         outcome.set(send(fd, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
         total += outcome.result > 0 ? static_cast<std::size_t>(outcome.result) : 0;

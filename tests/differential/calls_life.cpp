@@ -124,13 +124,17 @@ void connect_to(World& world, const long* a, Outcome& outcome) {
 void shut_down(World& world, const long* a, Outcome& outcome) { outcome.set(shutdown(world.fd(a[0]), static_cast<int>(a[1]))); }
 void local_name(World& world, const long* a, Outcome& outcome) { ask_name(world, a, outcome, getsockname); }
 void peer_name(World& world, const long* a, Outcome& outcome) { ask_name(world, a, outcome, getpeername); }
-void duplicate(World& world, const long* a, Outcome& outcome) { make(outcome, a[1], dup(world.fd(a[0]))); }
+
+void duplicate(World& world, const long* a, Outcome& outcome) {
+    make(outcome, a[1], dup(world.fd(a[0])));
+    outcome.made[0].is_set = world.slots[static_cast<std::size_t>(a[0])].is_set;
+}
 
 void duplicate_onto(World& world, const long* a, Outcome& outcome) {
     outcome.set(dup2(world.fd(a[0]), world.fd(a[1])));
     if (outcome.result >= 0) {
         outcome.result = 0;
-        world.slots[static_cast<std::size_t>(a[1])].is_uncertain = world.slots[static_cast<std::size_t>(a[0])].is_uncertain;
+        world.slots[static_cast<std::size_t>(a[1])].is_set = world.slots[static_cast<std::size_t>(a[0])].is_set;
     }
 }
 

@@ -42,9 +42,8 @@ bool is_compared(const Option& option, int fd) {
 
 // The epoll and poll bits that are compared.
 std::string events_text(const World& world, long slot, unsigned events) {
-    const bool is_uncertain = world.slots[static_cast<std::size_t>(slot)].is_uncertain;
     char text[32];
-    snprintf(text, sizeof text, " s%ld:%x", slot, events & (is_uncertain ? ~static_cast<unsigned>(EPOLLOUT) : ~0U));
+    snprintf(text, sizeof text, " s%ld:%x", slot, events & (world.has_filled ? ~static_cast<unsigned>(EPOLLOUT) : ~0U));
     return text;
 }
 
@@ -87,7 +86,7 @@ void control_socket(World& world, const long* a, Outcome& outcome) {
 void make_epoll(World&, const long* a, Outcome& outcome) {
     const int fd = epoll_create1(0);
     outcome.set(fd < 0 ? -1 : 0);
-    outcome.made[0] = {static_cast<int>(a[0]), fd};
+    outcome.made[0] = {static_cast<int>(a[0]), fd, true};
 }
 
 void change_epoll(World& world, const long* a, Outcome& outcome) {
@@ -118,8 +117,8 @@ void select_all(World& world, const long*, Outcome& outcome) {
     }
     int most = -1;
     for (const Slot& slot : world.slots) {
-        for (std::size_t i = 0; slot.fd >= 0 && i < sets.size(); ++i) {
-            if (i != 1 || !slot.is_uncertain) {
+        for (std::size_t i = 0; slot.fd >= 0 && !slot.is_set && i < sets.size(); ++i) {
+            if (i != 1 || !world.has_filled) {
                 FD_SET(slot.fd, &sets[i]);
             }
         }

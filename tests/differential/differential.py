@@ -21,7 +21,7 @@ BUILD = pathlib.Path(os.environ.get("SHUNT_TEST_BUILD_DIR", HERE.parent.parent /
 PROGRAM, LAUNCHER = BUILD / "test/differential", BUILD / "bin/shunt"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("SHUNT_", "LD_PRELOAD"))}
 STEPS = 60
-SLOW_PACES_US = (1500, 10000)  # a difference that is gone when steps are given time was not one
+SLOW_PACES_US = (300, 5000)  # a difference that is gone when steps are given time was not one
 SILENT_SECONDS_MAX = 20
 
 
@@ -125,14 +125,19 @@ def without_step(line):
 
 
 def minimised(pair, plan, difference):
-    """Leaves out steps as long as the last one still differs; halves first, then one by one."""
     plan = plan[:difference[0] + 1]
+    quickly = shortened(pair, plan, 0)
+    return quickly if pair.differs_slowly(quickly) is not None else shortened(pair, plan, SLOW_PACES_US[0])
+
+
+def shortened(pair, plan, pace_us):
+    """Leaves out steps as long as the last one still differs; halves first, then one by one."""
     size = len(plan) // 2
     while size >= 1:
         at = len(plan) - 1 - size
         while at >= 0:
             shorter = plan[:at] + plan[at + size:]
-            found = pair.differs(shorter, SLOW_PACES_US[0])
+            found = pair.differs(shorter, pace_us)
             if found is not None:
                 plan = shorter[:found[0] + 1]
             at = min(at - size, len(plan) - 1 - size)

@@ -34,8 +34,8 @@ constexpr Value destinations[] = {{"to_s0", 0}, {"to_s1", 1}, {"to_s2", 2}, {"to
                                   {"port_zero", Destination::port_zero}, {"null", Destination::null}};
 constexpr Value hows[] = {{"rd", SHUT_RD, 2}, {"wr", SHUT_WR, 4}, {"rdwr", SHUT_RDWR, 2}, {"3", 3}, {"-1", -1}};
 constexpr Value sizes[] = {{"0", 0, 2}, {"1", 1, 3}, {"2", 2}, {"7", 7, 3}, {"64", 64, 4}, {"1000", 1000, 3}, {"1472", 1472}, {"4096", 4096}, {"9000", 9000}, {"65508", 65508}};
-constexpr Value all_send_flags[] = {{"0", 0, 3}, {"DONTWAIT", MSG_DONTWAIT, 5}, {"NOSIGNAL|DONTWAIT", MSG_NOSIGNAL | MSG_DONTWAIT, 8}, {"MORE|DONTWAIT", MSG_MORE | MSG_DONTWAIT},
-                                    {"OOB|DONTWAIT", MSG_OOB | MSG_DONTWAIT, 2}, {"EOR|DONTWAIT", MSG_EOR | MSG_DONTWAIT}, {"DONTROUTE|DONTWAIT", MSG_DONTROUTE | MSG_DONTWAIT},
+constexpr Value all_send_flags[] = {{"0", 0, 3}, {"DONTWAIT", MSG_DONTWAIT, 5}, {"NOSIGNAL|DONTWAIT", MSG_NOSIGNAL | MSG_DONTWAIT, 8}, 
+                                    {"OOB|DONTWAIT", MSG_OOB | MSG_DONTWAIT, 2}, {"MORE|DONTWAIT", MSG_MORE | MSG_DONTWAIT}, {"EOR|DONTWAIT", MSG_EOR | MSG_DONTWAIT}, {"DONTROUTE|DONTWAIT", MSG_DONTROUTE | MSG_DONTWAIT},
                                     {"CONFIRM|DONTWAIT", MSG_CONFIRM | MSG_DONTWAIT}, {"TRUNC|DONTWAIT", MSG_TRUNC | MSG_DONTWAIT}, {"PEEK|DONTWAIT", MSG_PEEK | MSG_DONTWAIT}};
 constexpr Value all_recv_flags[] = {{"0", 0, 4}, {"DONTWAIT", MSG_DONTWAIT, 18}, {"PEEK|DONTWAIT", MSG_PEEK | MSG_DONTWAIT, 4}, {"PEEK", MSG_PEEK}, {"WAITALL", MSG_WAITALL},
                                     {"WAITALL|DONTWAIT", MSG_WAITALL | MSG_DONTWAIT}, {"WAITALL|PEEK", MSG_WAITALL | MSG_PEEK}, {"TRUNC|DONTWAIT", MSG_TRUNC | MSG_DONTWAIT, 2},

@@ -26,12 +26,13 @@ using Kind = std::span<const Value>;
 
 // What a slot may hold, as far as the generator follows.
 enum Role : unsigned {
-    empty = 1, tcp_fresh = 2, tcp_bound = 4, listener = 8, tcp_open = 16, tcp_failed = 32, udp = 64, pipe_in = 128, pipe_out = 256, event = 512,
-    timer = 1024, pair = 2048, epoll = 4096, file = 8192,
+    empty = 1, tcp_fresh = 2, tcp_bound = 4, listener = 8, tcp_open = 16, tcp_failed = 32, udp_bound = 64, pipe_in = 128, pipe_out = 256, event = 512,
+    timer = 1024, pair = 2048, epoll = 4096, file = 8192, udp_fresh = 16384,
     tcp = tcp_fresh | tcp_bound | listener | tcp_open | tcp_failed,
+    udp = udp_fresh | udp_bound,
     inet = tcp | udp,
     any_socket = inet | pair,
-    any_role = 0x3fff,
+    any_role = 0x7fff,
 };
 
 struct Argument {
@@ -48,6 +49,7 @@ struct Operation {
     bool may_block;                   // a watch interrupts it; a worker may do it
     std::vector<Argument> arguments;
     void (*run)(World&, const long* arguments, Outcome& outcome);
+    bool writes = false;              // bytes, whose fate is unknown once a buffer has been filled
     Role makes = empty;               // what the first slot holds afterwards, when it is a new one
 };
 

@@ -119,6 +119,9 @@ std::string Player::run_here(const Step& step) {
         }
         return step.operation == find_operation("join") ? run_join(job) : "";
     }
+    if (world_.has_filled && step.operation->writes) {
+        return " (left out: what fits is not known)";
+    }
     Outcome outcome;
     outcome.letter = world_.letter();
     if (step.operation->may_block) {
@@ -136,7 +139,7 @@ std::string Player::run_here(const Step& step) {
 
 std::string Player::start(const Step& step) {
     Job& job = jobs_[static_cast<std::size_t>(step.worker)];
-    if (job.is_running || step.operation->run == nullptr || !step.operation->may_block) {
+    if (job.is_running || step.operation->run == nullptr || !step.operation->may_block || (world_.has_filled && step.operation->writes)) {
         return " (not started)";
     }
     if (!job.worker) {

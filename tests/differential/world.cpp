@@ -73,7 +73,7 @@ void World::put(const Outcome::Made& made) {
     if (slot.fd >= 0) {
         close(slot.fd);
     }
-    slot = {made.fd, false};
+    slot = {made.fd, made.is_set};
 }
 
 void World::close_all() {
@@ -88,12 +88,12 @@ void World::close_all() {
 std::array<short, slot_count> World::ask() const {
     std::array<pollfd, slot_count> items{};
     for (std::size_t i = 0; i < slot_count; ++i) {
-        items[i] = {slots[i].fd, watched, 0};
+        items[i] = {slots[i].is_set ? -1 : slots[i].fd, watched, 0};
     }
     poll(items.data(), items.size(), 0);
     std::array<short, slot_count> found{};
     for (std::size_t i = 0; i < slot_count; ++i) {
-        found[i] = static_cast<short>(items[i].revents & (slots[i].is_uncertain ? ~(POLLOUT | POLLWRNORM | POLLWRBAND) : ~0));
+        found[i] = static_cast<short>(items[i].revents & (has_filled ? ~(POLLOUT | POLLWRNORM | POLLWRBAND) : ~0));
     }
     return found;
 }

@@ -30,7 +30,7 @@ struct Hosts {
 
 struct Slot {
     int fd = -1;
-    bool is_uncertain = false;  // how much fits is the system's own: POLLOUT is not compared any more
+    bool is_set = false;  // an epoll set, which a poll is not asked about
 };
 
 // What a call gave. Written by the thread that made it; `made` goes into slots by the main thread.
@@ -41,6 +41,7 @@ struct Outcome {
     std::string data;
     struct Made {
         int slot, fd;
+        bool is_set = false;
     };
     std::array<Made, 2> made{{{-1, -1}, {-1, -1}}};
     void set(long value);  // with errno
@@ -52,7 +53,7 @@ struct World {
     std::map<in_port_t, int> port_names;
     std::array<short, slot_count> told{};  // readiness
     int step = 0;
-    bool has_filled = false;               // a buffer was filled: counts above a thousand are not compared
+    bool has_filled = false;               // how much fits is the system's own: POLLOUT and large counts are not compared any more
 
     int fd(long slot) const { return slots[static_cast<std::size_t>(slot)].fd; }
     sockaddr_in address(long host, in_port_t port) const;
