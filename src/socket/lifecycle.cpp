@@ -189,13 +189,11 @@ bool may_bind(const tcp::Tcp& tcp, const Socket& socket, Address where, PortFrom
 
 // As Linux reads a name, before anything else.
 long check_name(const sockaddr* address, socklen_t length) noexcept {
-    if (length > sizeof(sockaddr_storage)) {
-        return -EINVAL;
-    }
-    if (address == nullptr && length != 0) {
+    const bool is_too_long = length > sizeof(sockaddr_storage);
+    if (!is_too_long && address == nullptr && length != 0) {
         return -EFAULT;
     }
-    return length < sizeof(sa_family_t) ? -EINVAL : 0;
+    return is_too_long || length < sizeof(sa_family_t) ? -EINVAL : 0;
 }
 
 }  // namespace

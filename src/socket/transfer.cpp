@@ -371,9 +371,6 @@ Result<std::uint32_t> send_pieces(Layer& layer, UdpEndpoint& udp, std::span<cons
     std::array<std::span<const std::byte>, N> pieces;
     std::transform(vector.begin(), vector.end(), pieces.begin(), [](const iovec& piece) { return std::span(static_cast<const std::byte*>(piece.iov_base), piece.iov_len); });
     const Pieces all = std::span(pieces).first(vector.size());
-    if (std::any_of(all.begin(), all.end(), [](const auto& each) { return is_bad_pointer(each.data()) && !each.empty(); })) [[unlikely]] {
-        return fail(EFAULT);
-    }
     const bool more = udp.is_corked || (flags & MSG_MORE) != 0;
     if (more || udp.corked_bytes != 0) [[unlikely]] {
         return send_part(layer.stack->udp(), udp, all, to, more, now);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/user_memory.hpp"
 #include "ip/checksum.hpp"
 #include "pmd/port_inline.hpp"
 
@@ -55,7 +56,7 @@ int refusal(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> p
     if (endpoint.error != 0) {
         return std::exchange(endpoint.error, 0);
     }
-    const bool is_bad = std::any_of(pieces.begin(), pieces.end(), [](const auto& piece) { return piece.data() == nullptr && !piece.empty(); });
+    const bool is_bad = std::any_of(pieces.begin(), pieces.end(), [](const auto& piece) { return is_bad_pointer(piece.data()) && !piece.empty(); });
     return endpoint.is_shut_for_send ? EPIPE : is_bad ? EFAULT : 0;
 }
 
