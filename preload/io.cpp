@@ -46,6 +46,7 @@ long open_datagram_socket(int fd, Word& word) noexcept {
         socket::release(**made, fd);
         return result;
     }
+    socket::note_chosen_port(**made);
     log_both(fd, word, port_of(any.get()));
     if (!install(fd, word, **made, true)) {
         return -EAGAIN;
@@ -63,6 +64,9 @@ long route(int fd, Word& word, const void* name, socklen_t length, int flags) no
         return 0;
     }
     const auto* address = static_cast<const sockaddr*>(name);
+    if (address != nullptr && length > sizeof(sockaddr_storage)) [[unlikely]] {
+        return word.is_socket() ? 1 : 0;  // EINVAL, before anything is bound
+    }
     const bool leads_nowhere = address == nullptr || length < sizeof(sa_family_t) || (address->sa_family != AF_INET && !word.is_v6());
     if (leads_nowhere && word.is_candidate() && !word.is_stream()) {  // Linux binds it all the same
         const long result = open_datagram_socket(fd, word);

@@ -98,35 +98,54 @@ long bind_ours(int fd, Word word, const sockaddr* address, socklen_t length) noe
     return install(fd, word, **made, false) ? 0 : -EINVAL;
 }
 
-// The kernel's side first: what it says against it is the call's answer.
+// A port that the program names: ours first, which can be taken back, unlike the kernel's. One that the kernel chooses: the kernel's first.
 long bind_both(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
-    if (const long result = sys::bind(fd, address, length); result != 0) {
-        return result;
-    }
+    const bool is_chosen = port_of(address) == 0;
     const auto made = open_for(fd);
+    long result = 0;
+    if (made && !is_chosen) {
+        result = bind_our_side(**made, word.is_v6(), port_of(address), false);
+    }
+    if (result == 0) {
+        result = sys::bind(fd, address, length);
+    }
+    if (made && is_chosen && result == 0) {
+        result = bind_our_side(**made, word.is_v6(), kernel_port(fd), true);
+        socket::note_chosen_port(**made);
+    }
     if (!made) {
-        const long result = ask_kernel_side(fd, {Side::kernel, "there is no stack, or no room in it"}, address, length, code_of(made.error()));
+        if (result == 0) {
+            result = ask_kernel_side(fd, {Side::kernel, "there is no stack, or no room in it"}, address, length, code_of(made.error()));
+        }
         if (result == 0) {
             give_to_kernel(fd, word);
         }
         return result;
     }
-    const std::uint16_t port = kernel_port(fd);
-    if (const long result = bind_our_side(**made, word.is_v6(), port, port_of(address) == 0); result != 0) {
+    if (result != 0) {
         socket::release(**made, fd);
         return result;
     }
-    if (port_of(address) == 0) {
-        socket::note_chosen_port(**made);
-    }
-    log_both(fd, word, port);
+    log_both(fd, word, kernel_port(fd));
     return install(fd, word, **made, true) ? 0 : -EINVAL;
+}
+
+// What a send had bound, and connect(AF_UNSPEC) has let go, is free for another address, which is ours alone or nobody's.
+long bind_again(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
+    const long result = socket::bind(word.socket(), address, length);
+    if (result == 0 && socket::is_both(word.socket()) && Runtime::instance().decide_bind(word.is_stream(), address, length).side == Side::ours) {
+        leave_kernel_side(fd, word);
+    }
+    return result;
 }
 
 long bind_candidate(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
     Decision decision = Runtime::instance().decide_bind(word.is_stream(), address, length);
+    if (decision.side != Side::kernel && kernel_port(fd) != 0) {  // bound by the kernel: a send that failed does that
+        return -EINVAL;
+    }
     if (decision.side == Side::ours) {
-        return kernel_port(fd) != 0 ? -EINVAL : bind_ours(fd, word, address, length);  // bound by the kernel: a send that failed does that
+        return bind_ours(fd, word, address, length);
     }
     if (decision.side == Side::both && !is_v6only(fd, word)) {
         return bind_both(fd, word, address, length);
@@ -330,7 +349,7 @@ SHUNT_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcep
         return real.bind(fd, address, length);  // which says what is wrong
     }
     if (word.is_socket()) {
-        return answer(socket_layer::bind(word.socket(), name.get(), length));
+        return answer(bind_again(fd, word, name.get(), length));
     }
     return word.is_candidate() && length >= sizeof(sa_family_t) ? answer(bind_candidate(fd, word, name.get(), length)) : real.bind(fd, address, length);
 }

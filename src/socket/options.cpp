@@ -150,7 +150,8 @@ long set_notsent_lowat(Layer& layer, Socket& socket, int value) noexcept {
 
 long set_window_clamp(Layer& layer, Socket& socket, int value) noexcept {
     constexpr int minimum = 1152;
-    if (value == 0 && (socket.connection != nullptr || socket.listener != nullptr)) {
+    const bool is_closed = socket.listener == nullptr && (socket.connection == nullptr || socket.connection->state == tcp::State::closed);
+    if (value == 0 && !is_closed) {
         return -EINVAL;
     }
     const auto clamp = static_cast<std::uint32_t>(value == 0 ? 0 : std::max(value, minimum));
@@ -234,7 +235,7 @@ int port_of(const Socket& socket) noexcept {
 // Off: what has been gathered goes; an error is nobody's.
 long set_udp_cork(Layer& layer, Socket& socket, int value) noexcept {
     socket.udp->is_corked = value != 0;
-    if (value == 0 && socket.udp->corked_bytes != 0) {
+    if (value == 0 && socket.udp->corked_to.address != 0) {
         const Time now = layer.now();
         static_cast<void>(layer.stack->udp().push(*socket.udp, now));
         layer.stack->flush(now);

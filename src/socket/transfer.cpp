@@ -306,7 +306,8 @@ long receive_stream(Guard& guard, Socket& socket, msghdr& message, int flags) no
     const std::span vector(message.msg_iov, message.msg_iovlen);
     const bool has_room = std::any_of(vector.begin(), vector.end(), [](const iovec& piece) { return piece.iov_len != 0; });
     const long received = has_room ? read_stream(guard, socket, vector, flags, stamp_ns) : read_nothing(guard, socket, flags);
-    if (room != 0 && received >= 0) [[unlikely]] {
+    const bool has_something_to_tell = room != 0 || socket.timestamp || socket.timestamp_ns || socket.inq;  // if only that there is no room for it
+    if (has_something_to_tell && received >= 0) [[unlikely]] {
         message.msg_controllen = room;
         write_stream_ancillary(guard.layer(), socket, stamp_ns, message);
     }
@@ -372,7 +373,7 @@ Result<std::uint32_t> send_pieces(Layer& layer, UdpEndpoint& udp, std::span<cons
     std::transform(vector.begin(), vector.end(), pieces.begin(), [](const iovec& piece) { return std::span(static_cast<const std::byte*>(piece.iov_base), piece.iov_len); });
     const Pieces all = std::span(pieces).first(vector.size());
     const bool more = udp.is_corked || (flags & MSG_MORE) != 0;
-    if (more || udp.corked_bytes != 0) [[unlikely]] {
+    if (more || udp.corked_to.address != 0) [[unlikely]] {
         return send_part(layer.stack->udp(), udp, all, to, more, now);
     }
     if (udp.segment_bytes != 0) [[unlikely]] {
@@ -394,13 +395,15 @@ Result<Address> read_destination(const msghdr& message, bool is_v6) noexcept {
 long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flags) noexcept {
     Layer& layer = guard.layer();
     UdpEndpoint& udp = *socket.udp;
+    if (const auto bound = layer.stack->udp().bind_at_need(udp); !bound) [[unlikely]] {  // as Linux: whatever comes of it
+        return -code_of(bound.error());
+    }
     if ((flags & MSG_OOB) != 0) [[unlikely]] {
-        const auto bound = layer.stack->udp().bind_at_need(udp);
-        return bound ? -EOPNOTSUPP : -code_of(bound.error());
+        return -EOPNOTSUPP;
     }
     UdpDestination destination;
     const UdpDestination* to = nullptr;
-    if (message.msg_name != nullptr && message.msg_namelen != 0 && udp.corked_bytes == 0) {  // corked: it has its address already
+    if (message.msg_name != nullptr && message.msg_namelen != 0 && udp.corked_to.address == 0) {  // corked: it has its address already
         const auto address = read_destination(message, socket.is_v6);
         if (!address) {
             return -code_of(address.error());

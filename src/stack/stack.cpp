@@ -230,7 +230,9 @@ void Stack::report(const IcmpError& error, Time now) noexcept {
     } else if (error.protocol == wire::protocol_udp) {
         udp_.icmp_error(error, now);
     }
-    error.quote->free();
+    if (error.quote != nullptr) {
+        error.quote->free();
+    }
 }
 
 bool Stack::run_timers(Time now) noexcept {

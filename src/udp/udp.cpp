@@ -115,6 +115,7 @@ void Udp::free_packets() noexcept {
 void Udp::uncork(UdpEndpoint& endpoint) noexcept {
     endpoint.corked.clear();
     endpoint.corked_bytes = 0;
+    endpoint.corked_to = {};
 }
 
 void Udp::unlink(UdpEndpoint& endpoint) noexcept {
@@ -269,6 +270,9 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, std::span<const std::span
     if (!path) {
         return fail(code_of(path.error()));
     }
+    if (size > payload_max) [[unlikely]] {
+        return refuse_size(endpoint, *path, destination);
+    }
     if (const int error = refusal(endpoint, pieces, size); error != 0) [[unlikely]] {
         return fail(error);
     }
@@ -290,7 +294,7 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, std::span<const std::span
 }
 
 Result<std::uint32_t> Udp::append(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to) noexcept {
-    if (endpoint.corked_bytes == 0) {
+    if (endpoint.corked_to.address == 0) {  // the first part, which may be empty
         if (const auto bound = bind_at_need(endpoint); !bound) {
             return fail(code_of(bound.error()));
         }

@@ -47,7 +47,7 @@ std::span<const Operation> operations() {
         {"readv", 6, blocks, {at(streams | udp | pipe_in), in(shape)}, calls::read_pieces},
         {"recvmsg", 16, blocks, {at(streams | udp), in(shape), in(recv_flags)}, calls::receive_message},
         {"recvmmsg", 6, blocks, {at(udp | tcp_open), in(recv_flags)}, calls::receive_messages},
-        {"fill", 0, never, {at(streams)}, calls::fill},
+        {"fill", 0, never, {at(streams)}, calls::fill, true},
         {"drain", 6, never, {at(streams)}, calls::drain},
         {"splice", 4, blocks, {at(pipe_in | tcp_open), at(pipe_out | tcp_open), in(size), in(splice_flags)}, calls::splice_some, true},
         {"sendfile", 3, blocks, {at(tcp_open), at(file), in(size)}, calls::send_file, true},

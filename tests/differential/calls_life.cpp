@@ -103,6 +103,7 @@ void bind_to(World& world, const long* a, Outcome& outcome) {
 void listen_on(World& world, const long* a, Outcome& outcome) { outcome.set(listen(world.fd(a[0]), static_cast<int>(a[1]))); }
 
 void accept_from(World& world, const long* a, Outcome& outcome) {
+    world.has_connected = true;
     std::array<char, 256> buffer{};
     const socklen_t room = length_of(a[2]);
     socklen_t length = room;
@@ -113,6 +114,7 @@ void accept_from(World& world, const long* a, Outcome& outcome) {
 }
 
 void connect_to(World& world, const long* a, Outcome& outcome) {
+    world.has_connected = true;
     const Target target = target_of(world, a[1]);
     struct {
         sockaddr_in name;

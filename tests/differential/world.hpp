@@ -53,6 +53,7 @@ struct World {
     std::map<in_port_t, int> port_names;
     std::array<short, slot_count> told{};  // readiness
     int step = 0;
+    bool has_connected = false;            // the kernel has tuned buffers, for good
     bool has_filled = false;               // how much fits is the system's own: POLLOUT and large counts are not compared any more
 
     int fd(long slot) const { return slots[static_cast<std::size_t>(slot)].fd; }
