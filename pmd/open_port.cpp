@@ -211,10 +211,8 @@ Outcome<Port> PortAccess::start(std::uint16_t id, std::string_view text, const P
     port.pool = *pool;
     port.offloads = offloads_of(conf, info, driver);
     port.prepares_tx_ = (conf.txmode.offloads & ~RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
-    if (conf.intr_conf.rxq != 0 && rte_eth_dev_rx_intr_enable(id, 0) == 0) {
-        rte_eth_dev_rx_intr_disable(id, 0);
-        port.rx_event_fd_ = rte_eth_dev_rx_intr_ctl_q_get_fd(id, 0);
-        port.offloads.rx_interrupt = port.rx_event_fd_ >= 0;
+    if (conf.intr_conf.rxq != 0) {
+        find_rx_event(port, driver);
     }
     rte_ether_addr mac{};
     if (options.mac) {
@@ -236,6 +234,15 @@ Outcome<Port> PortAccess::start(std::uint16_t id, std::string_view text, const P
         port.mtu = options.mtu;
     }
     return port;
+}
+
+// Where a frame that comes shows. net_tap has no interrupt to be armed: what it gives is the tap's own descriptor, which tells of every frame.
+void PortAccess::find_rx_event(Port& port, std::string_view driver) noexcept {
+    port.rx_event_is_frames_ = driver == "net_tap";
+    if (port.rx_event_is_frames_ || rte_eth_dev_rx_intr_enable(port.id, 0) == 0) {
+        rte_eth_dev_rx_intr_disable(port.id, 0);
+        set_rx_event(port, rte_eth_dev_rx_intr_ctl_q_get_fd(port.id, 0));
+    }
 }
 
 void PortAccess::set_rx_event(Port& port, int fd) noexcept {

@@ -114,7 +114,7 @@ int Port::rx_event_fd() const noexcept {
 }
 
 void Port::arm_rx_interrupt() noexcept {
-    if (rx_event_fd_ < 0) {
+    if (rx_event_fd_ < 0 || rx_event_is_frames_) {
         return;
     }
     if (is_gated) {
@@ -125,7 +125,7 @@ void Port::arm_rx_interrupt() noexcept {
 }
 
 void Port::disarm_rx_interrupt() noexcept {
-    if (rx_event_fd_ < 0) {
+    if (rx_event_fd_ < 0 || rx_event_is_frames_) {
         return;
     }
     if (is_gated) {

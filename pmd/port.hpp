@@ -98,6 +98,7 @@ private:
 
     bool prepares_tx_ = false;       // the driver wants to see frames with offloads before they are sent
     int rx_event_fd_ = -1;
+    bool rx_event_is_frames_ = false;  // the descriptor is where frames are read from: never armed, never to be read here
     friend struct PortAccess;        // port_access.hpp
 };
 

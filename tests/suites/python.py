@@ -29,8 +29,6 @@ MODULES = {
     "test_httpservers": [],
     "test_imaplib": [],
     "test_poplib": [],
-    "test_selectors": [],
-    "test_smtpd": [],
     "test_smtplib": [],
     "test_socketserver": ["-u", "network"],
     "test_ssl": [],
