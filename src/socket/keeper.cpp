@@ -15,7 +15,7 @@ namespace {
 
 // While the program polls we only look in now and then: every wake-up may hit the core it spins on.
 constexpr Duration nap_beside_program = std::chrono::milliseconds(2);
-constexpr Duration nap_beside_sleepers = std::chrono::milliseconds(10);  // they wake by themselves
+constexpr Duration nap_beside_sleepers = std::chrono::milliseconds(20);  // they wake by themselves
 constexpr Duration nap_without_interrupts = std::chrono::microseconds(200);
 constexpr Duration longest_nap = std::chrono::milliseconds(100);
 constexpr Duration shortest_nap = std::chrono::microseconds(50);
