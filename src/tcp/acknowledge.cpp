@@ -17,6 +17,7 @@ void trim_acknowledged(Connection& c, Packet& packet, std::uint32_t bytes) noexc
     PacketMeta& meta = packet.meta();
     meta.payload_offset = static_cast<std::uint16_t>(meta.payload_offset + bytes);
     meta.seq += bytes;
+    meta.summed_bytes = 0;
     c.sacked_out -= (meta.flags & segment_flag::sacked) != 0 ? bytes : 0;
     c.delivered += (meta.flags & segment_flag::sacked) != 0 ? 0 : bytes;
     c.lost_out -= (meta.flags & segment_flag::lost) != 0 ? bytes : 0;

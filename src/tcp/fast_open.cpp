@@ -245,6 +245,7 @@ void Tcp::take_data_acknowledgement(Connection& c, const Segment& seg, bool was_
     data->trim_front(meta.payload_offset - data->headroom() + taken);
     meta.payload_offset = static_cast<std::uint16_t>(data->headroom());
     meta.seq = seg.ack.raw();
+    meta.summed_bytes = 0;
     mark_lost(c, *data);
     c.first_unanswered = now;
     set_retransmit(c, now);

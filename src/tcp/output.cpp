@@ -213,7 +213,7 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
         report_sent(c, packet, now);
     }
     const std::uint8_t ecn = c.has_ecn && meta.transmits == 0 && out->size() != 0 ? ecn_mark(c, flags) : std::uint8_t{0};  // never what is sent again
-    write_header(c, *out, seq_of(packet), flags, now);
+    write_header(c, *out, seq_of(packet), flags, now, meta.summed_bytes == out->size() ? &meta : nullptr);
     context_.ipv4.output(out, c.path, wire::protocol_tcp, now, ecn);
     return true;
 }
@@ -257,7 +257,7 @@ void Tcp::note_transmission(Connection& c, Packet& packet, std::uint32_t size, T
 }
 
 // The whole header. Whatever carries ACK settles what we owe.
-void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept {
+void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now, const PacketMeta* summed) noexcept {
     unsigned option_bytes = c.has_timestamps ? wire::timestamp_option_bytes : 0;
     const bool reports = c.has_sack && (c.has_dsack || c.sack_block_count != 0) && (flags & flag::rst) == 0;
     const std::uint32_t payload = packet.size();
@@ -283,7 +283,7 @@ void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flag
     } else {
         header.put(urgent);
     }
-    finish_checksum(packet, c.path, sum, written);
+    finish_checksum(packet, c.path, sum, written, summed);
     if (payload != 0 && now - c.last_data_at < c.ack_timeout) {
         c.options.quickack = false;  // the program answers: its data will carry the ACKs
     }
@@ -296,8 +296,8 @@ void Tcp::write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flag
     c.delack_at = never;
 }
 
-// `summed` bytes at the front are in `sum` already. The field itself is zero so far.
-void Tcp::finish_checksum(Packet& packet, const Path& path, wire::Checksum sum, std::uint32_t summed) noexcept {
+// `done` bytes at the front are in `sum` already. `summed` knows the payload's sum. The field itself is zero so far.
+void Tcp::finish_checksum(Packet& packet, const Path& path, wire::Checksum sum, std::uint32_t done, const PacketMeta* summed) noexcept {
     auto* header = reinterpret_cast<wire::TcpHeader*>(packet.data());
     if (Ipv4::offloads_tcp_checksum(path)) {
         wire::Checksum pseudo;
@@ -307,10 +307,15 @@ void Tcp::finish_checksum(Packet& packet, const Path& path, wire::Checksum sum, 
         return;
     }
     wire::add_pseudo_header(sum, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_tcp, packet.size());
-    packet.for_each_segment([&sum, &summed](const std::byte* data, std::uint32_t bytes) {
-        sum.add(data + summed, bytes - summed);
-        summed = 0;
-    });
+    if (summed != nullptr) {
+        sum.add_raw(summed->payload_sum);
+        sum.add(packet.data() + done, packet.size() - done - summed->summed_bytes);
+    } else {
+        packet.for_each_segment([&sum, &done](const std::byte* data, std::uint32_t bytes) {
+            sum.add(data + done, bytes - done);
+            done = 0;
+        });
+    }
     header->checksum = sum.field();
 }
 
@@ -436,6 +441,7 @@ Packet* Tcp::split(Connection& c, Packet& packet, std::uint32_t first_bytes) noe
     }
     const std::uint32_t before = seq_size(packet);
     packet.copy_out(first_bytes, rest->append(size), size);
+    meta.summed_bytes = 0;
     PacketMeta& rest_meta = rest->meta();
     rest_meta = meta;
     rest_meta.next = nullptr;

@@ -190,6 +190,7 @@ Packet* Tcp::build_probe(Connection& c, std::uint32_t payload) noexcept {
         } else {
             head.skip_front(head.meta().payload_offset - head.headroom() + n);
             head.meta().seq += n;
+            head.meta().summed_bytes = 0;
             head.meta().payload_offset = static_cast<std::uint16_t>(head.headroom());
         }
     }

@@ -413,13 +413,14 @@ private:
     void send_syn(Connection& c, Time now, const FastOpenCookie* cookie = nullptr) noexcept;
     void send_reset(Connection& c, Time now) noexcept;
     void challenge_ack(Connection& c, Time now) noexcept;
-    void write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now) noexcept;
+    void write_header(Connection& c, Packet& packet, Seq seq, std::uint8_t flags, Time now, const PacketMeta* summed = nullptr) noexcept;
     unsigned prepend_sack(Connection& c, Packet& packet, unsigned other_option_bytes) noexcept;
-    void finish_checksum(Packet& packet, const Path& path, wire::Checksum sum = {}, std::uint32_t summed = 0) noexcept;
+    void finish_checksum(Packet& packet, const Path& path, wire::Checksum sum = {}, std::uint32_t done = 0, const PacketMeta* summed = nullptr) noexcept;
     bool is_paced_out(Connection& c, Time now) noexcept;
     Packet* split(Connection& c, Packet& packet, std::uint32_t first_bytes) noexcept;
     bool queue_fin(Connection& c) noexcept;
     void append(Connection& c, Packet* packet) noexcept;
+    static void put(const Connection& c, Packet& packet, const std::byte* from, std::uint32_t n) noexcept;
     std::uint32_t timestamp_now(const Connection& c, Time now) const noexcept {
         return static_cast<std::uint32_t>(count_ms(now.time_since_epoch())) + c.ts_offset;
     }

@@ -174,7 +174,7 @@ std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, Write ho
         PacketMeta& meta = packet->meta();
         meta.flags = static_cast<std::uint16_t>(meta.flags & ~segment_flag::psh);  // an earlier write's end is none any more
         const std::uint32_t n = std::min(left, room);
-        std::memcpy(packet->append(n), from, n);
+        put(c, *packet, from, n);
         c.write_seq += n;
         from += n;
         left -= n;
@@ -203,6 +203,23 @@ std::uint32_t Tcp::send(Connection& c, std::span<const std::byte> data, Write ho
         }
     }
     return taken;
+}
+
+// `n` more bytes of payload. Small ones are added up on the way, so that the segment's checksum needs not read them back at once.
+void Tcp::put(const Connection& c, Packet& packet, const std::byte* from, std::uint32_t n) noexcept {
+    constexpr std::uint32_t small = 256;
+    PacketMeta& meta = packet.meta();
+    const bool is_summed = n <= small && meta.summed_bytes == payload_size(packet) && meta.summed_bytes % 2 == 0 && !Ipv4::offloads_tcp_checksum(c.path);
+    std::byte* to = packet.append(n);
+    if (!is_summed) {
+        std::memcpy(to, from, n);
+        return;
+    }
+    wire::Checksum sum;
+    sum.add_raw(meta.payload_sum);
+    sum.copy(to, from, n);
+    meta.payload_sum = sum.sum();
+    meta.summed_bytes = static_cast<std::uint16_t>(meta.summed_bytes + n);
 }
 
 // What MSG_EOR, MSG_OOB and SO_TIMESTAMPING say of a write's last byte.
@@ -237,6 +254,8 @@ void Tcp::append(Connection& c, Packet* packet) noexcept {
     meta.flags = 0;
     meta.transmits = 0;
     meta.payload_offset = static_cast<std::uint16_t>(packet->headroom());
+    meta.summed_bytes = 0;
+    meta.payload_sum = 0;
     c.snd_queue.push_back(packet);
     if (c.send_head == nullptr) {
         c.send_head = packet;

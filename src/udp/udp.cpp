@@ -65,6 +65,27 @@ void write_udp_header(void* at, std::uint16_t source_port, std::uint16_t destina
     header->checksum = 0;
 }
 
+// Zero would say that there is none (RFC 768).
+std::uint16_t checksum_field(const wire::Checksum& sum) noexcept {
+    const std::uint16_t field = sum.field();
+    return field != 0 ? field : std::uint16_t{0xffff};
+}
+
+// Copies a datagram, and gives its sum where one is wanted.
+wire::Checksum copy_payload(std::byte* to, std::span<const std::span<const std::byte>> pieces, std::uint32_t size, bool is_summed) noexcept {
+    constexpr std::uint32_t small = 256;
+    wire::Checksum sum;
+    if (is_summed && pieces.size() == 1 && size <= small) {
+        sum.copy(to, pieces[0].data(), size);
+        return sum;
+    }
+    Gather(pieces).copy(to, size);
+    if (is_summed) {
+        sum.add(to, size);
+    }
+    return sum;
+}
+
 }  // namespace
 
 std::size_t Udp::arena_bytes(std::uint32_t endpoints_max) noexcept {
@@ -233,19 +254,14 @@ Result<Path> Udp::path_for(UdpEndpoint& endpoint, const UdpDestination& to) noex
     return path;
 }
 
-// `packet` holds UDP header and payload and fits the MTU.
-void Udp::emit(UdpEndpoint& endpoint, Packet* packet, const Path& path, std::uint16_t port, Time now) noexcept {
-    write_udp_header(packet->data(), endpoint.local_port, port, packet->size());
+// `packet` holds the payload behind room for the UDP header, and fits the MTU. `sum`: the payload's, where the port does not compute it.
+void Udp::emit(UdpEndpoint& endpoint, Packet* packet, const Path& path, std::uint16_t port, wire::Checksum sum, Time now) noexcept {
+    wire::Checksum pseudo;
+    wire::add_pseudo_header(pseudo, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_udp, packet->size());
+    wire::HeaderWriter(packet->data(), sum).put(std::uint32_t{endpoint.local_port} << 16 | port, packet->size() << 16);
+    sum.add_raw(pseudo.sum());
     auto* header = reinterpret_cast<wire::UdpHeader*>(packet->data());
-    wire::Checksum sum;
-    wire::add_pseudo_header(sum, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_udp, packet->size());
-    if (Ipv4::offloads_udp_checksum(path)) {
-        header->checksum = sum.sum();
-    } else {
-        add_packet(sum, *packet);
-        const std::uint16_t field = sum.field();
-        header->checksum = field != 0 ? field : std::uint16_t{0xffff};
-    }
+    header->checksum = Ipv4::offloads_udp_checksum(path) ? pseudo.sum() : checksum_field(sum);
     counters_->count(Event::udp_sent);
     ipv4_->output(packet, path, wire::protocol_udp, now);
 }
@@ -285,8 +301,8 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, std::span<const std::span
         return fail(ENOBUFS);
     }
     std::byte* at = packet->append(static_cast<std::uint32_t>(sizeof(wire::UdpHeader)) + size) + sizeof(wire::UdpHeader);
-    Gather(pieces).copy(at, size);
-    emit(endpoint, packet, *path, destination.port, now);
+    const wire::Checksum sum = copy_payload(at, pieces, size, !Ipv4::offloads_udp_checksum(*path));
+    emit(endpoint, packet, *path, destination.port, sum, now);
     return size;
 }
 
@@ -348,8 +364,12 @@ Result<void> Udp::send_packet(UdpEndpoint& endpoint, Packet* packet, const UdpDe
         packet->free();
         return fail(path ? EMSGSIZE : code_of(path.error()));
     }
+    wire::Checksum sum;
+    if (!Ipv4::offloads_udp_checksum(*path)) {
+        add_packet(sum, *packet);
+    }
     packet->prepend(sizeof(wire::UdpHeader));
-    emit(endpoint, packet, *path, destination.port, now);
+    emit(endpoint, packet, *path, destination.port, sum, now);
     return {};
 }
 
@@ -359,7 +379,7 @@ Result<std::uint32_t> Udp::send_fragments(UdpEndpoint& endpoint, std::span<const
     const std::uint32_t total = size + static_cast<std::uint32_t>(sizeof(wire::UdpHeader));
     const std::uint32_t room = (path.mtu - static_cast<std::uint32_t>(sizeof(wire::Ipv4Header))) & ~7U;
     const std::uint32_t count = (total + room - 1) / room;
-    std::array<Packet*, 128> packets;
+    std::array<Packet*, 128> packets{};
     if (count > packets.size()) {
         return fail(EMSGSIZE);
     }
@@ -384,8 +404,7 @@ Result<std::uint32_t> Udp::send_fragments(UdpEndpoint& endpoint, std::span<const
         gather.copy(at + header, here - header);
         sum.add(at, here);
     }
-    const std::uint16_t field = sum.field();
-    reinterpret_cast<wire::UdpHeader*>(packets[0]->data())->checksum = field != 0 ? field : std::uint16_t{0xffff};
+    reinterpret_cast<wire::UdpHeader*>(packets[0]->data())->checksum = checksum_field(sum);
     const std::uint16_t identification = ipv4_->next_identification();
     for (std::uint32_t i = 0; i < count; ++i) {
         const auto offset = static_cast<std::uint16_t>(i * room / 8);

@@ -14,6 +14,7 @@
 #include "ip/error_report.hpp"
 #include "ip/icmp.hpp"
 #include "ip/ipv4.hpp"
+#include "wire/checksum.hpp"
 
 namespace shunt {
 
@@ -109,7 +110,7 @@ private:
     UdpEndpoint* find(std::uint32_t local, std::uint16_t local_port, std::uint32_t remote, std::uint16_t remote_port) const noexcept;
     bool is_free(const UdpEndpoint& endpoint, std::uint32_t address, std::uint16_t port) const noexcept;
     Result<Path> path_for(UdpEndpoint& endpoint, const UdpDestination& to) noexcept;
-    void emit(UdpEndpoint& endpoint, Packet* packet, const Path& path, std::uint16_t port, Time now) noexcept;
+    void emit(UdpEndpoint& endpoint, Packet* packet, const Path& path, std::uint16_t port, wire::Checksum sum, Time now) noexcept;
     Result<std::uint32_t> send_fragments(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, std::uint32_t size, const Path& path, std::uint16_t port,
                                          Time now) noexcept;
     void unlink(UdpEndpoint& endpoint) noexcept;

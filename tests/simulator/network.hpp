@@ -41,6 +41,13 @@ public:
     Time now() const noexcept { return now_; }
     Station& station(unsigned index) noexcept { return *nodes_[index].station; }
     Wire& to_switch(unsigned index) noexcept { return nodes_[index].to_switch; }
+    std::uint64_t corrupted() const noexcept {
+        std::uint64_t sum = 0;
+        for (const Node& node : nodes_) {
+            sum += node.to_switch.counters.corrupted + node.from_switch.counters.corrupted;
+        }
+        return sum;
+    }
     Wire& from_switch(unsigned index) noexcept { return nodes_[index].from_switch; }
     unsigned size() const noexcept { return static_cast<unsigned>(nodes_.size()); }
 

@@ -55,7 +55,7 @@ private:
     void accept(unsigned station);
     void restart();
     bool is_settled() const;
-    void judge() const;
+    void judge();
 
     Random random_;
     Overrides overrides_;
@@ -311,8 +311,13 @@ bool Scenario::is_settled() const {
     return restart_at_ == never;
 }
 
-// What had to arrive has arrived.
-void Scenario::judge() const {
+// What had to arrive has arrived, and each checksum was good that no wire has spoilt.
+void Scenario::judge() {
+    for (unsigned i = 0; network_.corrupted() == 0 && i < network_.size(); ++i) {
+        if (network_.station(i).drops(DropReason::tcp_bad_checksum) != 0) {
+            throw Violation("a segment was sent with a wrong checksum");
+        }
+    }
     for (const Flow& flow : flows_) {
         const auto complain = [&](const Talker& talker, const char* who, const char* what) {
             throw Violation(fmt::format("{} of the flow from port {}: {} (wrote {} of {}, read {}, error {}, end seen: {})", who, flow.client_port, what, talker.written(),

@@ -43,6 +43,7 @@ public:
     std::uint32_t address() const noexcept;
     const wire::Mac& mac() const noexcept { return ring_.port.mac; }
     std::uint64_t events(Event event) const noexcept { return stack_->counters().of(event); }
+    std::uint64_t drops(DropReason reason) const noexcept { return stack_->counters().of(reason); }
     // The machine is switched off and on: all it knew is gone.
     void restart(Time now);
 

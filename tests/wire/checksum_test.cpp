@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "base/random.hpp"
@@ -38,6 +39,21 @@ TEST(Checksum, agrees_with_the_definition_for_every_length_and_alignment) {
             Checksum sum;
             sum.add(data.data() + offset, size);
             ASSERT_EQ(__builtin_bswap16(sum.field()), reference(data, offset, size)) << size << " at " << offset;
+        }
+    }
+}
+
+TEST(Checksum, copies_and_adds_what_it_has_copied) {
+    Random random(3);
+    for (std::size_t size = 0; size <= 300; ++size) {
+        const auto data = random_bytes(random, size + 8);
+        for (std::size_t offset = 0; offset < 8; ++offset) {
+            std::vector<unsigned char> copied(size + 1, 0xa5);
+            Checksum sum;
+            sum.copy(copied.data(), data.data() + offset, size);
+            ASSERT_EQ(__builtin_bswap16(sum.field()), reference(data, offset, size)) << size << " at " << offset;
+            ASSERT_TRUE(std::equal(data.begin() + static_cast<long>(offset), data.begin() + static_cast<long>(offset + size), copied.begin()));
+            ASSERT_EQ(copied[size], 0xa5);
         }
     }
 }
