@@ -1,5 +1,6 @@
 // pthread_cancel: libc notes it; then whoever sleeps in a call of ours looks whether it is meant (is_cancelled, asked by socket::wait). Acting is
-// pthread_testcancel's, in the exported function, where nothing is held and no frame forbids to unwind.
+// pthread_testcancel's, in the exported function, where nothing is held and no frame forbids to unwind. A thread that may be cancelled anywhere
+// (pthread_setcanceltype) is one only outside of such calls.
 #include "preload/cancel.hpp"
 
 #include <algorithm>
@@ -63,5 +64,11 @@ bool take_cancel_mark() noexcept {
 extern "C" {
 SHUNT_EXPORT int pthread_cancel(pthread_t thread) {
     return shunt::preload::cancel(thread);
+}
+SHUNT_EXPORT int pthread_setcanceltype(int type, int* old) {
+    if (shunt::preload::active && type == PTHREAD_CANCEL_ASYNCHRONOUS) {
+        shunt::preload::fds.set_cancelling();
+    }
+    return shunt::preload::real.pthread_setcanceltype(type, old);
 }
 }

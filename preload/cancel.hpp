@@ -13,13 +13,19 @@ namespace shunt::preload {
 bool take_cancel_mark() noexcept;
 
 // `call` gives a result or -errno. Does not return when the thread is cancelled; a wait that was ended in vain begins again.
+// Asynchronous cancellation waits for the end of the call as well: inside are locks, and frames that must not be unwound.
 template <class Call>
 long cancellable(Call call) {
     while (true) {
+        int type = PTHREAD_CANCEL_DEFERRED;
         if (fds.is_cancelling()) [[unlikely]] {
             pthread_testcancel();
+            pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
         }
         const long result = call();
+        if (type != PTHREAD_CANCEL_DEFERRED) [[unlikely]] {
+            pthread_setcanceltype(type, nullptr);
+        }
         if (result != -EINTR || !take_cancel_mark()) [[likely]] {
             return result;
         }
