@@ -56,7 +56,10 @@ void destroy(Layer& layer, Socket& socket, Time now) noexcept {
         layer.stack->udp().close(*socket.udp);
     }
     give_up_port(*layer.stack, socket);
-    layer.sockets.destroy(&socket);
+    socket.connection = nullptr;
+    socket.listener = nullptr;
+    socket.udp = nullptr;
+    put_back(layer.sockets, socket);
 }
 
 // SO_LINGER with a time: close waits until all is acknowledged, or that long.
@@ -284,6 +287,9 @@ long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, sockle
     *accepted = nullptr;
     Guard guard(layer());
     Layer& layer = guard.layer();
+    if (is_gone(socket)) [[unlikely]] {
+        return -EBADF;
+    }
     if (socket.udp != nullptr) {
         return -EOPNOTSUPP;
     }
@@ -446,6 +452,9 @@ long connect(Socket& socket, const sockaddr* address, socklen_t length) noexcept
     const bool dissolve = address->sa_family == AF_UNSPEC;
     const auto to = dissolve ? Result<Address>(Address{}) : read_address(address, length, socket.is_v6);
     Guard guard(layer());
+    if (is_gone(socket)) [[unlikely]] {
+        return -EBADF;
+    }
     if (socket.udp != nullptr) {
         return to ? connect_udp(guard, socket, *to, dissolve) : -code_of(to.error());
     }
