@@ -186,6 +186,16 @@ AnyAddress wildcard(bool is_v6, std::uint16_t port) noexcept {
     return address;
 }
 
+long bind_our_side(socket::Socket& socket, bool is_v6, std::uint16_t port, bool was_chosen) noexcept {
+    const AnyAddress same = wildcard(is_v6, port);
+    const long result = socket::bind(socket, same.get(), same.length, was_chosen ? socket::PortFrom::kernel : socket::PortFrom::program);
+    if (result != -EADDRINUSE || !was_chosen) {
+        return result;
+    }
+    const AnyAddress any = wildcard(is_v6, 0);
+    return socket::bind(socket, any.get(), any.length);
+}
+
 void set_port(AnyAddress& address, std::uint16_t port) noexcept {
     reinterpret_cast<sockaddr_in*>(&address.storage)->sin_port = htons(port);  // sin6_port lies in the same place
 }

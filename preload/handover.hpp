@@ -40,9 +40,14 @@ AnyAddress wildcard(bool is_v6, std::uint16_t port) noexcept;
 void set_port(AnyAddress& address, std::uint16_t port) noexcept;
 std::uint16_t port_of(const sockaddr* address) noexcept;
 
-// May a socket of the program fall back to the kernel? With --require it may not.
+// Our side of a socket whose kernel side is, or is going to be, bound to every address at `port`. A port that the kernel chose may be taken on our
+// side: then we choose another, where nobody can know the number yet.
+long bind_our_side(socket::Socket& socket, bool is_v6, std::uint16_t port, bool was_chosen) noexcept;
+
 // shutdown of a candidate for sending: it fails, and holds all the same. The kernel does not tell it again.
 void note_shut(int fd, Word candidate) noexcept;
+
+// May a socket of the program fall back to the kernel? With --require it may not.
 bool must_be_ours() noexcept;
 
 // ---- the log

@@ -32,22 +32,17 @@ long open_datagram_socket(int fd, Word& word) noexcept {
     if (!made) {
         return -code_of(made.error());
     }
-    AnyAddress any = wildcard(word.is_v6(), 0);
     if (kernel_port(fd) == 0) {
+        const AnyAddress any = wildcard(word.is_v6(), 0);
         sys::bind(fd, any.get(), any.length);
     }
-    set_port(any, kernel_port(fd));
-    long result = socket::bind(**made, any.get(), any.length);
-    if (result == -EADDRINUSE) {  // nobody has been told the number yet
-        set_port(any, 0);
-        result = socket::bind(**made, any.get(), any.length);
-    }
-    if (result != 0) {
+    const std::uint16_t port = kernel_port(fd);
+    if (const long result = bind_our_side(**made, word.is_v6(), port, true); result != 0) {
         socket::release(**made, fd);
         return result;
     }
     socket::note_chosen_port(**made);
-    log_both(fd, word, port_of(any.get()));
+    log_both(fd, word, port);
     if (!install(fd, word, **made, true)) {
         return -EAGAIN;
     }
@@ -67,12 +62,13 @@ long route(int fd, Word& word, const void* name, socklen_t length, int flags) no
     if (address != nullptr && length > sizeof(sockaddr_storage)) [[unlikely]] {
         return word.is_socket() ? 1 : 0;  // EINVAL, before anything is bound
     }
-    const bool leads_nowhere = address == nullptr || length < sizeof(sa_family_t) || (address->sa_family != AF_INET && !word.is_v6());
+    const bool has_family = address != nullptr && length >= sizeof(sa_family_t);
+    const bool leads_nowhere = !has_family || (address->sa_family != AF_INET && !word.is_v6());
     if (leads_nowhere && word.is_candidate() && !word.is_stream()) {  // Linux binds it all the same
         const long result = open_datagram_socket(fd, word);
         return result != 0 ? result : 1;
     }
-    if (address == nullptr || length < sizeof(sa_family_t)) {
+    if (!has_family) {
         return word.is_socket() ? 1 : 0;
     }
     const Decision decision = Runtime::instance().decide_peer(word.is_stream(), address, length);

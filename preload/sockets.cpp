@@ -73,18 +73,6 @@ long ask_kernel_side(int fd, const Decision& decision, const sockaddr* address, 
 
 // ---------------------------------------------------------------- bind and listen
 
-// Our side of a socket whose kernel side is bound to every address already, at `port`. A port that the kernel chose may be taken on our
-// side: then we choose another, where nobody can know the number yet.
-long bind_our_side(socket::Socket& socket, bool is_v6, std::uint16_t port, bool was_chosen) noexcept {
-    const AnyAddress same = wildcard(is_v6, port);
-    const long result = socket::bind(socket, same.get(), same.length, was_chosen ? socket::PortFrom::kernel : socket::PortFrom::program);
-    if (result != -EADDRINUSE || !was_chosen) {
-        return result;
-    }
-    const AnyAddress any = wildcard(is_v6, 0);
-    return socket::bind(socket, any.get(), any.length);
-}
-
 long bind_ours(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
     const auto made = open_for(fd);
     if (!made) {
@@ -98,29 +86,31 @@ long bind_ours(int fd, Word word, const sockaddr* address, socklen_t length) noe
     return install(fd, word, **made, false) ? 0 : -EINVAL;
 }
 
+long bind_without_stack(int fd, Word word, const sockaddr* address, socklen_t length, int why) noexcept {
+    long result = sys::bind(fd, address, length);
+    if (result == 0) {
+        result = ask_kernel_side(fd, {Side::kernel, "there is no stack, or no room in it"}, address, length, why);
+    }
+    if (result == 0) {
+        give_to_kernel(fd, word);
+    }
+    return result;
+}
+
 // A port that the program names: ours first, which can be taken back, unlike the kernel's. One that the kernel chooses: the kernel's first.
 long bind_both(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
-    const bool is_chosen = port_of(address) == 0;
     const auto made = open_for(fd);
-    long result = 0;
-    if (made && !is_chosen) {
-        result = bind_our_side(**made, word.is_v6(), port_of(address), false);
+    if (!made) {
+        return bind_without_stack(fd, word, address, length, code_of(made.error()));
     }
+    const std::uint16_t wanted = port_of(address);
+    long result = wanted != 0 ? bind_our_side(**made, word.is_v6(), wanted, false) : 0;
     if (result == 0) {
         result = sys::bind(fd, address, length);
     }
-    if (made && is_chosen && result == 0) {
+    if (result == 0 && wanted == 0) {
         result = bind_our_side(**made, word.is_v6(), kernel_port(fd), true);
         socket::note_chosen_port(**made);
-    }
-    if (!made) {
-        if (result == 0) {
-            result = ask_kernel_side(fd, {Side::kernel, "there is no stack, or no room in it"}, address, length, code_of(made.error()));
-        }
-        if (result == 0) {
-            give_to_kernel(fd, word);
-        }
-        return result;
     }
     if (result != 0) {
         socket::release(**made, fd);
@@ -208,13 +198,16 @@ int connect_by_kernel(int fd, Word word, const Decision& decision, const sockadd
 
 int connect_any(int fd, const sockaddr* given, socklen_t length) {
     const Word word = fds.find(fd);
+    if (word.is_none()) {
+        return real.connect(fd, given, length);
+    }
     const Name name(given, length);
-    if (!name.is_good() || word.is_none()) {
+    if (!name.is_good()) {
         return real.connect(fd, given, length);  // which says what is wrong
     }
     const sockaddr* address = name.get();
     const bool is_open = word.is_candidate() || (word.is_socket() && socket::is_both(word.socket()));
-    if (is_open && address != nullptr && length >= sizeof(sa_family_t) && address->sa_family != AF_UNSPEC) {
+    if (is_open && length >= sizeof(sa_family_t) && address->sa_family != AF_UNSPEC) {
         const Decision decision = Runtime::instance().decide_peer(word.is_stream(), address, length);
         if (decision.side == Side::kernel) {
             return connect_by_kernel(fd, word, decision, address, length);
@@ -225,7 +218,7 @@ int connect_any(int fd, const sockaddr* given, socklen_t length) {
         leave_kernel_side(fd, word);
         log_ours(fd, word, address, length);
     }
-    if (word.is_socket() && !word.is_stream() && socket::is_both(word.socket()) && address != nullptr && length >= sizeof(sa_family_t)) {
+    if (word.is_socket() && !word.is_stream() && socket::is_both(word.socket()) && length >= sizeof(sa_family_t)) {
         sys::call(SYS_connect, fd, sys::word(address), length);  // dissolved on both sides
     }
     return word.is_socket() ? answer(cancellable([&] { return socket::connect(word.socket(), address, length); })) : real.connect(fd, address, length);
@@ -344,8 +337,11 @@ SHUNT_EXPORT int __socket(int domain, int type, int protocol) noexcept {
 }
 SHUNT_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
     const Word word = fds.find(fd);
+    if (word.is_none()) {
+        return real.bind(fd, address, length);
+    }
     const Name name(address, length);
-    if (!name.is_good() || word.is_none()) {
+    if (!name.is_good()) {
         return real.bind(fd, address, length);  // which says what is wrong
     }
     if (word.is_socket()) {

@@ -117,9 +117,9 @@ long get_memory_info(Layer& layer, Socket& socket, Value value) noexcept {
     return value.give(info.data(), sizeof info);
 }
 
-long get_congestion_info(Layer&, Socket& socket, Value value) noexcept {
+long get_congestion_info(Layer& layer, Socket& socket, Value value) noexcept {
     std::array<std::byte, congestion_info_bytes_max> info;
-    return value.give(info.data(), fill_congestion_info(socket, info.data()));
+    return value.give(info.data(), fill_congestion_info(layer, socket, info.data()));
 }
 
 long set_timestamping(Layer& layer, Socket& socket, int value) noexcept {
@@ -216,12 +216,9 @@ long set_pacing(Layer& layer, Socket& socket, std::uint64_t rate) noexcept {
 
 namespace {
 
-// What the connection runs, or will run.
 long get_congestion(Layer& layer, Socket& socket, Value value) noexcept {
-    const CongestionControl asked = socket.options.congestion;
-    const CongestionControl next = asked == CongestionControl::other ? layer.stack->tunables().tcp_congestion_control : asked;
     char name[16]{};
-    tcp::congestion::name_of(socket.connection != nullptr ? socket.connection->cc.algorithm : tcp::congestion::available(next)).copy(name, sizeof name - 1);
+    tcp::congestion::name_of(congestion_of(layer, socket)).copy(name, sizeof name - 1);
     return value.give(name, sizeof name);
 }
 

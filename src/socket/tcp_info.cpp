@@ -160,21 +160,30 @@ std::size_t fill_tcp_info(const Layer& layer, const Socket& socket, std::byte* t
     return base_bytes + tail;
 }
 
-std::size_t fill_congestion_info(const Socket& socket, std::byte* to) noexcept {
-    const Connection* c = socket.connection;
-    if (c == nullptr || !tcp::congestion::is_model_based(*c)) {
+CongestionControl congestion_of(const Layer& layer, const Socket& socket) noexcept {
+    if (socket.connection != nullptr) {
+        return socket.connection->cc.algorithm;
+    }
+    const CongestionControl asked = socket.options.congestion;
+    return tcp::congestion::available(asked == CongestionControl::other ? layer.stack->tunables().tcp_congestion_control : asked);
+}
+
+std::size_t fill_congestion_info(const Layer& layer, const Socket& socket, std::byte* to) noexcept {
+    if (congestion_of(layer, socket) != CongestionControl::bbr) {
         return 0;
     }
-    constexpr float unit = 256;
-    const tcp::Bbr& b = c->cc.bbr;
-    const auto bandwidth = static_cast<std::uint64_t>(b.bandwidth);
-    const tcp::bbr::Gains gains = tcp::bbr::gains_of(*c);
     tcp_bbr_info info{};
-    info.bbr_bw_lo = static_cast<std::uint32_t>(bandwidth);
-    info.bbr_bw_hi = static_cast<std::uint32_t>(bandwidth >> 32);
-    info.bbr_min_rtt = b.min_rtt_at == never ? ~0U : to_us(b.min_rtt);
-    info.bbr_pacing_gain = static_cast<std::uint32_t>(gains.pacing * unit);
-    info.bbr_cwnd_gain = static_cast<std::uint32_t>(gains.cwnd * unit);
+    if (const Connection* c = socket.connection; c != nullptr) {
+        constexpr float unit = 256;
+        const tcp::Bbr& b = c->cc.bbr;
+        const auto bandwidth = static_cast<std::uint64_t>(b.bandwidth);
+        const tcp::bbr::Gains gains = tcp::bbr::gains_of(*c);
+        info.bbr_bw_lo = static_cast<std::uint32_t>(bandwidth);
+        info.bbr_bw_hi = static_cast<std::uint32_t>(bandwidth >> 32);
+        info.bbr_min_rtt = b.min_rtt_at == never ? ~0U : to_us(b.min_rtt);
+        info.bbr_pacing_gain = static_cast<std::uint32_t>(gains.pacing * unit);
+        info.bbr_cwnd_gain = static_cast<std::uint32_t>(gains.cwnd * unit);
+    }
     std::memcpy(to, &info, sizeof info);
     return sizeof info;
 }

@@ -216,8 +216,7 @@ std::optional<long> end_of_input(tcp::Connection& c) noexcept {
     if (c.error != 0 && !c.fin_received) {  // after a FIN the end of file is all there is to read, as on Linux
         return -std::exchange(c.error, 0);
     }
-    const bool is_over = c.fin_received || c.rcv_shut || c.state == tcp::State::closed || c.state == tcp::State::time_wait;
-    return is_over ? std::optional<long>(0) : std::nullopt;
+    return has_ended(c) ? std::optional<long>(0) : std::nullopt;
 }
 
 // No room: as Linux it waits for data once all the same, and gives 0 whatever ended the wait.
@@ -395,8 +394,10 @@ Result<Address> read_destination(const msghdr& message, bool is_v6) noexcept {
 long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flags) noexcept {
     Layer& layer = guard.layer();
     UdpEndpoint& udp = *socket.udp;
-    if (const auto bound = layer.stack->udp().bind_at_need(udp); !bound) [[unlikely]] {  // as Linux: whatever comes of it
-        return -code_of(bound.error());
+    if (!udp.is_bound) [[unlikely]] {  // as Linux: whatever comes of it
+        if (const auto bound = layer.stack->udp().bind_at_need(udp); !bound) {
+            return -code_of(bound.error());
+        }
     }
     if ((flags & MSG_OOB) != 0) [[unlikely]] {
         return -EOPNOTSUPP;
@@ -510,10 +511,12 @@ private:
     Socket& socket_;
 };
 
+int& error_of(Socket& socket) noexcept { return socket.connection != nullptr ? socket.connection->error : socket.udp != nullptr ? socket.udp->error : socket.error; }
+
 }  // namespace
 
 int take_error(Socket& socket) noexcept {
-    int& error = socket.connection != nullptr ? socket.connection->error : socket.udp != nullptr ? socket.udp->error : socket.error;
+    int& error = error_of(socket);
     if (error == 0) [[likely]] {
         return 0;
     }
@@ -523,7 +526,7 @@ int take_error(Socket& socket) noexcept {
 
 void leave_error(Socket& socket, int error) noexcept {
     const Guard guard(layer());
-    (socket.connection != nullptr ? socket.connection->error : socket.udp != nullptr ? socket.udp->error : socket.error) = error;
+    error_of(socket) = error;
 }
 
 long send_message(Socket& socket, const msghdr* message, int flags) noexcept {

@@ -49,10 +49,7 @@ private:
 bool never_fragments(const UdpEndpoint& endpoint) noexcept { return endpoint.mtu_discover >= 2 && endpoint.mtu_discover <= 4; }
 bool sets_dont_fragment(const UdpEndpoint& endpoint) noexcept { return endpoint.mtu_discover >= 1 && endpoint.mtu_discover <= 3; }
 // What stands against a datagram whose way is known, in Linux's order. 0: nothing.
-int refusal(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, std::uint32_t size) noexcept {
-    if (size > Udp::payload_max) {
-        return EMSGSIZE;
-    }
+int refusal(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces) noexcept {
     if (endpoint.error != 0) {
         return std::exchange(endpoint.error, 0);
     }
@@ -273,7 +270,7 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, std::span<const std::span
     if (size > payload_max) [[unlikely]] {
         return refuse_size(endpoint, *path, destination);
     }
-    if (const int error = refusal(endpoint, pieces, size); error != 0) [[unlikely]] {
+    if (const int error = refusal(endpoint, pieces); error != 0) [[unlikely]] {
         return fail(error);
     }
     if (size + sizeof(wire::UdpHeader) + sizeof(wire::Ipv4Header) > path->mtu) {
@@ -304,7 +301,7 @@ Result<std::uint32_t> Udp::append(UdpEndpoint& endpoint, std::span<const std::sp
         endpoint.corked_to = to != nullptr ? *to : UdpDestination{endpoint.remote_address, endpoint.remote_port};
     }
     const std::uint32_t size = total_of(pieces);
-    if (const int error = refusal(endpoint, pieces, endpoint.corked_bytes + size); error != 0) {
+    if (const int error = endpoint.corked_bytes + size > payload_max ? EMSGSIZE : refusal(endpoint, pieces); error != 0) {
         uncork(endpoint);
         return fail(error);
     }
