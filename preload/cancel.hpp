@@ -12,20 +12,18 @@ namespace shunt::preload {
 // This thread's wait was ended because it is to be cancelled; asks once.
 bool take_cancel_mark() noexcept;
 
+// In a forked process that has sockets of its parent's.
+void be_careful_after_fork() noexcept;
+
+// What is seldom: ends a thread that is cancelled; refuses, by -errno, what a forked process cannot do.
+long look_twice();
+
 // `call` gives a result or -errno. Does not return when the thread is cancelled; a wait that was ended in vain begins again.
-// Asynchronous cancellation waits for the end of the call as well: inside are locks, and frames that must not be unwound.
 template <class Call>
 long cancellable(Call call) {
     while (true) {
-        int type = PTHREAD_CANCEL_DEFERRED;
-        if (fds.is_cancelling()) [[unlikely]] {
-            pthread_testcancel();
-            pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
-        }
-        const long result = call();
-        if (type != PTHREAD_CANCEL_DEFERRED) [[unlikely]] {
-            pthread_setcanceltype(type, nullptr);
-        }
+        const long error = fds.is_careful() ? look_twice() : 0;
+        const long result = error == 0 ? call() : error;
         if (result != -EINTR || !take_cancel_mark()) [[likely]] {
             return result;
         }

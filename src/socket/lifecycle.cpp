@@ -47,18 +47,15 @@ void give_up_port(Stack& stack, Socket& socket) noexcept {
 void destroy(Layer& layer, Socket& socket, Time now) noexcept {
     detach_from_sets(layer, socket);
     if (socket.connection != nullptr) {
-        layer.stack->tcp().release(*socket.connection, socket.linger_s == 0, now);
+        layer.stack->tcp().release(*std::exchange(socket.connection, nullptr), socket.linger_s == 0, now);
     }
     if (socket.listener != nullptr) {
-        layer.stack->tcp().close(*socket.listener, now);
+        layer.stack->tcp().close(*std::exchange(socket.listener, nullptr), now);
     }
     if (socket.udp != nullptr) {
-        layer.stack->udp().close(*socket.udp);
+        layer.stack->udp().close(*std::exchange(socket.udp, nullptr));
     }
     give_up_port(*layer.stack, socket);
-    socket.connection = nullptr;
-    socket.listener = nullptr;
-    socket.udp = nullptr;
     put_back(layer.sockets, socket);
 }
 
@@ -152,15 +149,15 @@ void release(Socket& socket, int) noexcept {
     if (socket.references == 1) {
         linger(guard, socket);
     }
-    if (socket.references == 1) {
-        drop_last_reference(guard, socket);
-    } else {
-        --socket.references;
-    }
+    drop_reference(guard, socket);
 }
 
 bool abandon(Socket& socket) noexcept {
     Guard guard(layer());
+    return drop_reference(guard, socket);
+}
+
+bool drop_reference(Guard& guard, Socket& socket) noexcept {
     if (socket.references == 1) {
         drop_last_reference(guard, socket);
         return true;
@@ -287,14 +284,11 @@ long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, sockle
     *accepted = nullptr;
     Guard guard(layer());
     Layer& layer = guard.layer();
-    if (is_gone(socket)) [[unlikely]] {
-        return -EBADF;
-    }
     if (socket.udp != nullptr) {
         return -EOPNOTSUPP;
     }
     if (socket.listener == nullptr) {
-        return -EINVAL;
+        return is_gone(socket) ? -EBADF : -EINVAL;
     }
     pollfd kernel{fd, POLLIN, 0};
     Socket* sockets[] = {&socket};
@@ -435,11 +429,7 @@ long finish_connect(Guard& guard, Socket& socket) noexcept {
         disconnect(guard, socket, 0);
     }
     socket.was_connecting = socket.was_connecting && !is_over;
-    if (socket.references == 1) {
-        drop_last_reference(guard, socket);
-    } else {
-        --socket.references;
-    }
+    drop_reference(guard, socket);
     return is_over ? -error : wake == Wake::interrupted ? -EINTR : -EINPROGRESS;
 }
 

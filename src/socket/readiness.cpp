@@ -53,11 +53,7 @@ public:
     }
     ~HoldAll() {
         for (Socket* each : sockets_) {
-            if (each->references == 1) {
-                drop_last_reference(guard_, *each);
-            } else {
-                --each->references;
-            }
+            drop_reference(guard_, *each);
         }
         for (EpollSet* each : sets_) {
             drop_reference(guard_.layer(), *each);
