@@ -4,6 +4,9 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <string>
 
 #include "base/sys.hpp"
 #include "pmd/driver_calls.hpp"
@@ -283,15 +286,38 @@ long control_nested(EpollRecord& record, int epfd, int operation, int fd, EpollR
     return result;
 }
 
+namespace {
+
+// EPOLLONESHOT in the kernel's set: told, and not armed again since. The kernel has taken its events away then, which proc(5) shows.
+bool has_fired(const Registration& registration) noexcept {
+    if (!registration.is_in_kernel || (registration.event.events & EPOLLONESHOT) == 0) {
+        return false;
+    }
+    std::ifstream info("/proc/self/fdinfo/" + std::to_string(registration.record->fd));
+    for (std::string line; std::getline(info, line);) {
+        int fd = -1;
+        unsigned events = 0;
+        if (std::sscanf(line.c_str(), "tfd: %d events: %x", &fd, &events) == 2 && fd == registration.fd) {
+            return (events & 0xffff) == 0;
+        }
+    }
+    return false;
+}
+
+}  // namespace
+
 void move_to_ours(int fd, Word word) noexcept {
     const bool both = socket::is_both(word.socket());
     for (Registration* each = bucket_of(fd); each != nullptr; each = each->next) {
         if (each->fd != fd) {
             continue;
         }
-        add_to_ours(*each->record, fd, word, each->event);  // -EEXIST: it was there already
+        const bool is_silent = has_fired(*each);
+        epoll_event event = each->event;
+        event.events |= is_silent ? socket::epoll_fired : 0;
+        add_to_ours(*each->record, fd, word, event);  // -EEXIST: it was there already
         if (each->is_in_kernel) {
-            epoll_event event = for_both(each->event);
+            event = is_silent ? epoll_event{} : for_both(each->event);
             if (socket::EpollSet* set = each->record->set.load()) {
                 event.data = socket::mark_in_kernel(*set, fd, word.socket(), both);
             }

@@ -229,4 +229,27 @@ void log_kernel(int fd, const char* reason, const sockaddr* address, socklen_t l
     }
 }
 
+long open_datagram_socket(int fd, Word& word) noexcept {
+    const auto made = open_for(fd);
+    if (!made) {
+        return -code_of(made.error());
+    }
+    if (kernel_port(fd) == 0) {
+        const AnyAddress any = wildcard(word.is_v6(), 0);
+        sys::bind(fd, any.get(), any.length);
+    }
+    const std::uint16_t port = kernel_port(fd);
+    if (const long result = bind_our_side(**made, word.is_v6(), port, true); result != 0) {
+        socket::release(**made, fd);
+        return result;
+    }
+    socket::note_chosen_port(**made);
+    log_both(fd, word, port);
+    if (!install(fd, word, **made, true)) {
+        return -EAGAIN;
+    }
+    word = fds.find(fd);
+    return 0;
+}
+
 }  // namespace shunt::preload

@@ -21,6 +21,10 @@ bool install(int fd, Word candidate, socket::Socket& socket, bool both) noexcept
 // A candidate that is about to connect to `address`, which is on our side, becomes ours; `word` is looked up again. -errno when it cannot.
 long take_for_connect(int fd, Word& word, const sockaddr* address, socklen_t length) noexcept;
 
+// A UDP candidate that is bound by another call than bind: on both sides to one port, so that what comes finds it from either. `word` is looked up again.
+// -errno when it cannot.
+long open_datagram_socket(int fd, Word& word) noexcept;
+
 // From both sides to ours alone.
 void leave_kernel_side(int fd, Word word) noexcept;
 

@@ -21,39 +21,15 @@ using socket::Runtime;
 template <class T = ssize_t>
 T sent(long result, Word word, int flags) noexcept {
     if (__builtin_expect(result == -EPIPE, false) && word.is_stream() && (flags & MSG_NOSIGNAL) == 0) {
-        sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), SIGPIPE);
+        raise_sigpipe();
     }
     return answer<T>(result);
 }
 
-// A UDP candidate whose datagram leads to us: bound on both sides to one port, so that answers find it from either.
-long open_datagram_socket(int fd, Word& word) noexcept {
-    const auto made = open_for(fd);
-    if (!made) {
-        return -code_of(made.error());
-    }
-    if (kernel_port(fd) == 0) {
-        const AnyAddress any = wildcard(word.is_v6(), 0);
-        sys::bind(fd, any.get(), any.length);
-    }
-    const std::uint16_t port = kernel_port(fd);
-    if (const long result = bind_our_side(**made, word.is_v6(), port, true); result != 0) {
-        socket::release(**made, fd);
-        return result;
-    }
-    socket::note_chosen_port(**made);
-    log_both(fd, word, port);
-    if (!install(fd, word, **made, true)) {
-        return -EAGAIN;
-    }
-    word = fds.find(fd);
-    return 0;
-}
-
 // Where a message goes: 1 ours, 0 the kernel's, or -errno. A candidate may become ours here.
 long route(int fd, Word& word, const void* name, socklen_t length, int flags) noexcept {
-    if (word.is_socket() && (word.is_stream() || !socket::is_both(word.socket()))) {
-        return 1;
+    if (word.is_socket() && (word.is_stream() || !socket::is_both(word.socket()) || socket::has_corked(word.socket()))) {
+        return 1;  // a part of a datagram goes where the first one did, whatever it says
     }
     if (!word.is_socket() && (!word.is_candidate() || (word.is_stream() && (flags & MSG_FASTOPEN) == 0))) {
         return 0;
@@ -63,7 +39,7 @@ long route(int fd, Word& word, const void* name, socklen_t length, int flags) no
         return word.is_socket() ? 1 : 0;  // EINVAL, before anything is bound
     }
     const bool has_family = address != nullptr && length >= sizeof(sa_family_t);
-    const bool leads_nowhere = !has_family || (address->sa_family != AF_INET && !word.is_v6());
+    const bool leads_nowhere = !has_family || length < sizeof(sockaddr_in) || (address->sa_family != AF_INET && !word.is_v6());
     if (leads_nowhere && word.is_candidate() && !word.is_stream()) {  // Linux binds it all the same
         const long result = open_datagram_socket(fd, word);
         return result != 0 ? result : 1;

@@ -50,8 +50,8 @@ long send_file(Word word, int in, off_t* offset, std::size_t size) noexcept {
     } else if (done != 0) {
         sys::call(SYS_lseek, in, start + done, SEEK_SET);
     }
-    if (done == 0 && error == -EPIPE) {
-        sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), SIGPIPE);
+    if (done == 0 && error == -EPIPE && word.is_stream()) {
+        raise_sigpipe();
     }
     return done != 0 ? done : error;
 }
@@ -90,8 +90,8 @@ long splice_out(int pipe_fd, Word word, std::size_t size, unsigned flags) noexce
         return count;
     }
     const long sent = socket::send(word.socket(), piece, static_cast<std::size_t>(count), (flags & SPLICE_F_MORE) != 0 ? MSG_MORE : 0);
-    if (sent == -EPIPE) {
-        sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), SIGPIPE);
+    if (sent == -EPIPE && word.is_stream()) {
+        raise_sigpipe();
     }
     return sent > 0 ? sys::read(pipe_fd, piece, static_cast<std::size_t>(sent)) : sent;
 }
@@ -106,7 +106,7 @@ long splice_in(int fd, Word word, int pipe_fd, std::size_t size, unsigned flags)
         return ready < 0 ? ready : -EAGAIN;
     }
     if ((room.revents & POLLERR) != 0) {  // nobody reads it any more
-        sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), SIGPIPE);
+        raise_sigpipe();
         return -EPIPE;
     }
     std::byte piece[page_bytes];

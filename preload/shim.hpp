@@ -1,6 +1,8 @@
 // What every file of the shim needs: how a name is let out, how a result becomes errno. No protocol, no state but one flag.
 #pragma once
 
+#include <signal.h>
+
 #include <cerrno>
 
 #include "base/sys.hpp"
@@ -21,6 +23,11 @@ inline T answer(long result) noexcept {
         return static_cast<T>(-1);
     }
     return static_cast<T>(result);
+}
+
+// For the calling thread, which has written to what nobody reads.
+inline void raise_sigpipe() noexcept {
+    sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), SIGPIPE);
 }
 
 // As the kernel judges a time-out.

@@ -183,21 +183,23 @@ long connect_candidate(int fd, Word word, const sockaddr* address, socklen_t len
 }
 
 // The kernel connects; a socket whose attempt fails at once may still become ours.
-int connect_by_kernel(int fd, Word word, const Decision& decision, const sockaddr* address, socklen_t length) {
+int connect_by_kernel(int fd, Word& word, const Decision& decision, const sockaddr* address, socklen_t length) {
     if (const long result = ask_kernel_side(fd, decision, address, length, ENETUNREACH); result != 0) {
         return answer(result);
     }
     const int result = real.connect(fd, address, length);
-    if (result == 0 || errno == EINPROGRESS || errno == EINTR) {
-        const int error = errno;
+    const int error = errno;
+    if (result == 0 || error == EINPROGRESS || error == EINTR) {
         give_to_kernel(fd, word);
-        errno = error;
+    } else if (word.is_candidate() && !word.is_stream() && kernel_port(fd) != 0) {
+        open_datagram_socket(fd, word);  // the attempt has bound it
     }
+    errno = error;
     return result;
 }
 
 int connect_any(int fd, const sockaddr* given, socklen_t length) {
-    const Word word = fds.find(fd);
+    Word word = fds.find(fd);
     if (word.is_none()) {
         return real.connect(fd, given, length);
     }

@@ -2,7 +2,7 @@
 # Runs every test that this machine allows, says what it skipped and why, and ends in ctest's own summary.
 #   tests/run.sh [--lab] [--asan] [--tidy] [-- arguments for ctest, such as -R tcp]
 # --lab    also the tests in a QEMU guest with an emulated SR-IOV card (adds a Debian suite, fetches about 85 MB the first time)
-# --asan   also the unit tests under the address and undefined-behaviour sanitizers
+# --asan   also the unit tests under the address and undefined-behaviour sanitizers, and many threads on one stack under the thread sanitizer
 # --tidy   also clang-tidy over our own code
 # Missing Debian packages are installed first, with sudo where not root.
 set -euo pipefail
@@ -89,6 +89,9 @@ if [ -n "$asan" ]; then
     build asan --target unit_tests
     say "unit tests under the sanitizers"
     run_ctest asan -L '^unit$' "${selection[@]}" "$@" || status=1
+    build tsan --target threads_test
+    say "many threads under the thread sanitizer"
+    run_ctest tsan -R '^threads_test$' || status=1
 fi
 
 build release

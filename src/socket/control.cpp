@@ -1,4 +1,4 @@
-// ioctl and fcntl on a socket.
+// ioctl and fcntl on a socket, and the small questions about one.
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "base/sys.hpp"
 #include "socket/guard.hpp"
@@ -119,6 +120,36 @@ long control(Socket& socket, unsigned long request, void* argument) noexcept {
         default:
             return -ENOTTY;
     }
+}
+
+bool has_corked(const Socket& socket) noexcept { return socket.udp != nullptr && socket.udp->corked_to.address != 0; }
+bool is_both(const Socket& socket) noexcept { return socket.is_both; }
+void set_both(Socket& socket, bool both) noexcept { socket.is_both = both; }
+bool is_stream(const Socket& socket) noexcept { return socket.type == SOCK_STREAM; }
+void set_nonblocking(Socket& socket, bool on) noexcept { socket.nonblocking = on; }
+bool is_nonblocking(const Socket& socket) noexcept { return socket.nonblocking; }
+void set_on_device(Socket& socket, bool on) noexcept { socket.is_on_device = on; }
+bool is_on_device(const Socket& socket) noexcept { return socket.is_on_device; }
+
+namespace {
+
+int& error_of(Socket& socket) noexcept { return socket.connection != nullptr ? socket.connection->error : socket.udp != nullptr ? socket.udp->error : socket.error; }
+
+}  // namespace
+
+int take_error(Socket& socket) noexcept {
+    int& error = error_of(socket);
+    if (error == 0) [[likely]] {
+        return 0;
+    }
+    const Guard guard(layer());
+    return std::exchange(error, 0);
+}
+
+void leave_error(Socket& socket, int error) noexcept {
+    constexpr int kernel_restart = 512;  // Linux leaves its own code (ERESTARTSYS) of a call that was interrupted, and tells it
+    const Guard guard(layer());
+    error_of(socket) = error == EINTR && socket.rcvtimeo == Duration::max() ? kernel_restart : error;
 }
 
 }  // namespace shunt::socket

@@ -202,7 +202,7 @@ long control(Layer& layer, EpollSet& set, int operation, int fd, Interest*& list
     }
     interest->events = event->events;
     interest->data = event->data;
-    interest->is_disabled = false;
+    interest->is_disabled = (event->events & epoll_fired) != 0;
     unready(*interest);
     if (events_of(layer, *interest) != 0) {
         tell(layer, *interest);

@@ -172,14 +172,6 @@ void drop_last_reference(Guard& guard, Socket& socket) noexcept {
     guard.layer().stack->flush(now);
 }
 
-bool is_both(const Socket& socket) noexcept { return socket.is_both; }
-void set_both(Socket& socket, bool both) noexcept { socket.is_both = both; }
-bool is_stream(const Socket& socket) noexcept { return socket.type == SOCK_STREAM; }
-void set_nonblocking(Socket& socket, bool on) noexcept { socket.nonblocking = on; }
-bool is_nonblocking(const Socket& socket) noexcept { return socket.nonblocking; }
-void set_on_device(Socket& socket, bool on) noexcept { socket.is_on_device = on; }
-bool is_on_device(const Socket& socket) noexcept { return socket.is_on_device; }
-
 namespace {
 
 bool may_bind(const tcp::Tcp& tcp, const Socket& socket, Address where, PortFrom origin) noexcept {
@@ -356,6 +348,7 @@ std::uint32_t any_destination(Stack& stack, std::uint32_t bound_address) noexcep
 // As Linux's disconnect: no farewell; back to what bind had made of it. `error` is left to be told.
 void disconnect(Guard& guard, Socket& socket, int error) noexcept {
     Layer& layer = guard.layer();
+    const bool has_begun = socket.connection != nullptr || socket.listener != nullptr;
     if (tcp::Connection* old = std::exchange(socket.connection, nullptr)) {
         socket.bound_port = old->local_port;
         layer.stack->tcp().release(*old, true, layer.now());
@@ -365,7 +358,7 @@ void disconnect(Guard& guard, Socket& socket, int error) noexcept {
         layer.stack->tcp().close(*old, layer.now());
         layer.stack->flush(layer.now());
     }
-    if (!socket.has_own_port) {
+    if (!socket.has_own_port && has_begun) {
         give_up_port(*layer.stack, socket);
         socket.is_bound = false;  // Linux goes on telling the port that it has given up
     }
@@ -446,6 +439,11 @@ long connect(Socket& socket, const sockaddr* address, socklen_t length) noexcept
         return -EBADF;
     }
     if (socket.udp != nullptr) {
+        if (!socket.udp->is_bound && !dissolve) {  // as Linux: whatever comes of it
+            if (const auto bound = guard.layer().stack->udp().bind_at_need(*socket.udp); !bound) {
+                return -code_of(bound.error());
+            }
+        }
         return to ? connect_udp(guard, socket, *to, dissolve) : -code_of(to.error());
     }
     if (dissolve) {

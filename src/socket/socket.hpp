@@ -37,6 +37,7 @@ Result<Socket*> open(Stack& stack, int fd);
 void retain(Socket& socket) noexcept;                 // dup, fork
 void release(Socket& socket, int fd) noexcept;        // close: the last one closes the connection as close(2) does (SO_LINGER may block)
 bool abandon(Socket& socket) noexcept;                // the end of a process: as release, but never waits; true when it was the last
+bool has_corked(const Socket& socket) noexcept;       // parts of a datagram wait (UDP_CORK, MSG_MORE)
 bool is_both(const Socket& socket) noexcept;          // the kernel's side is alive too (bound to the wildcard)
 void set_both(Socket& socket, bool both) noexcept;
 bool is_stream(const Socket& socket) noexcept;
@@ -106,6 +107,8 @@ Result<EpollSet*> open_epoll(Stack& stack);           // the set behind a kernel
 void retain(EpollSet& set) noexcept;
 void release(EpollSet& set) noexcept;
 bool is_empty(const EpollSet& set) noexcept;          // none of our sockets in it: epoll_wait may go to the kernel
+// A flag of epoll_control() that no program has: EPOLLONESHOT has fired already, in the kernel's set.
+inline constexpr std::uint32_t epoll_fired = 1U << 27;
 // As epoll_ctl(2) for one of our sockets under descriptor `fd`; for is_both() sockets the shim adds the kernel's fd to the kernel's set as well.
 long epoll_control(EpollSet& set, int operation, int fd, Socket& socket, const epoll_event* event) noexcept;
 // The same for a set in a set: `fd` is the inner one's, and the kernel, which has judged depth and loops, has it in its set.

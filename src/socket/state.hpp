@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 
 #include "base/pool.hpp"
@@ -126,7 +127,7 @@ struct Layer {
     int keeper_fd = -1;           // eventfd: ends the keeper's listening
     bool keeper_listens = false;  // the keeper sleeps on rx_events
     std::uint32_t sleepers = 0;   // program threads asleep
-    std::array<std::uint16_t, sleeper_slots> slot_sleepers{};
+    std::array<std::atomic<std::uint16_t>, sleeper_slots> slot_sleepers{};  // changes under the lock; whoever wakes has left it
     std::array<int, sleeper_slots> slot_fds{};
     unsigned next_slot = 0;
     SleeperMask pending_wakes = 0;

@@ -134,7 +134,8 @@ long write_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, i
                 return sent != 0 ? sent : -EAGAIN;
             }
             tcp.push(c, now);
-            if (const long error = wait_for(guard, socket, nullptr, deadline, socket.sndtimeo == Duration::max(), may_write); error != 0) {
+            const bool restarts = sent == 0 && socket.sndtimeo == Duration::max();
+            if (const long error = wait_for(guard, socket, nullptr, deadline, restarts, may_write); error != 0) {
                 return sent != 0 ? sent : error;
             }
             now = layer.now();
@@ -171,15 +172,29 @@ long send_opening(Guard& guard, Socket& socket, const msghdr& message, int flags
     return note_zerocopy(guard, socket, flags, taken == 0 ? rest : static_cast<long>(taken) + std::max(rest, 0L));
 }
 
+// What a stream tells beside its data is nothing. Not before the call has succeeded: an error leaves the program's msghdr as it was.
+void tell_nothing(msghdr& message, int flags) noexcept {
+    message.msg_controllen = 0;
+    message.msg_flags = flags & MSG_CMSG_CLOEXEC;
+    message.msg_namelen = 0;
+}
+
 // recv with MSG_OOB: the urgent byte, which is not in the stream.
 long receive_urgent(Layer& layer, Socket& socket, msghdr& message, int flags) noexcept {
     tcp::Connection& c = *socket.connection;
     if (c.options.oob_inline || c.urgent == tcp::Urgent::none || c.urgent == tcp::Urgent::read) {
         return -EINVAL;
     }
+    if (c.state == tcp::State::closed && !c.fin_received) {
+        return -ENOTCONN;
+    }
     const auto byte = layer.stack->tcp().urgent_byte(c, (flags & MSG_PEEK) != 0);
+    if (!byte && !c.fin_received && !c.rcv_shut) {
+        return -EAGAIN;
+    }
+    tell_nothing(message, flags);
     if (!byte) {
-        return c.fin_received || c.rcv_shut || c.state == tcp::State::closed ? 0 : -EAGAIN;
+        return 0;
     }
     message.msg_flags |= MSG_OOB;
     const auto piece = std::find_if(message.msg_iov, message.msg_iov + message.msg_iovlen, [](const iovec& each) { return each.iov_len != 0; });
@@ -272,6 +287,12 @@ long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
             if (received != 0 && is_enough) {
                 return received;
             }
+            if (c.rcv_shut && !c.fin_received) [[unlikely]] {  // SHUT_RD is the end of what has come, and the room just made may bring more
+                layer.stack->poll(layer.now());
+                if (c.rcv_queued > static_cast<std::uint32_t>(peeked)) {
+                    continue;
+                }
+            }
             if (const auto end = end_of_input(c)) {
                 return received != 0 ? received : *end;
             }
@@ -279,7 +300,8 @@ long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
                 return -EAGAIN;
             }
             const auto has_more = [peeked](const Layer& l, const Socket& s) { return peeked == 0 ? may_read(l, s) : s.connection->rcv_queued > static_cast<std::uint32_t>(peeked) || has_ended(*s.connection); };
-            if (const long error = wait_for(guard, socket, nullptr, deadline, socket.rcvtimeo == Duration::max(), has_more); error != 0) {
+            const bool restarts = received == 0 && socket.rcvtimeo == Duration::max();
+            if (const long error = wait_for(guard, socket, nullptr, deadline, restarts, has_more); error != 0) {
                 return received != 0 ? received : error;
             }
             now = layer.now();
@@ -293,11 +315,12 @@ long receive_stream(Guard& guard, Socket& socket, msghdr& message, int flags) no
         if ((flags & MSG_OOB) != 0 && socket.listener == nullptr) {
             return -EINVAL;
         }
-        return socket.error != 0 ? -std::exchange(socket.error, 0) : (socket.shut & shut_for_receive) != 0 && socket.listener == nullptr ? 0 : -ENOTCONN;
+        if (socket.error != 0 || (socket.shut & shut_for_receive) == 0 || socket.listener != nullptr) {
+            return socket.error != 0 ? -std::exchange(socket.error, 0) : -ENOTCONN;
+        }
+        tell_nothing(message, flags);
+        return 0;
     }
-    const std::size_t room = std::exchange(message.msg_controllen, 0);
-    message.msg_flags = flags & MSG_CMSG_CLOEXEC;
-    message.msg_namelen = 0;
     if ((flags & MSG_OOB) != 0) [[unlikely]] {
         return receive_urgent(guard.layer(), socket, message, flags);
     }
@@ -305,8 +328,12 @@ long receive_stream(Guard& guard, Socket& socket, msghdr& message, int flags) no
     const std::span vector(message.msg_iov, message.msg_iovlen);
     const bool has_room = std::any_of(vector.begin(), vector.end(), [](const iovec& piece) { return piece.iov_len != 0; });
     const long received = has_room ? read_stream(guard, socket, vector, flags, stamp_ns) : read_nothing(guard, socket, flags);
-    const bool has_something_to_tell = room != 0 || socket.timestamp || socket.timestamp_ns || socket.inq;  // if only that there is no room for it
-    if (has_something_to_tell && received >= 0) [[unlikely]] {
+    if (received < 0) {
+        return received;
+    }
+    const std::size_t room = message.msg_controllen;
+    tell_nothing(message, flags);
+    if (room != 0 || socket.timestamp || socket.timestamp_ns || socket.inq) [[unlikely]] {  // without room, that there is none
         message.msg_controllen = room;
         write_stream_ancillary(guard.layer(), socket, stamp_ns, message);
     }
@@ -335,7 +362,7 @@ Result<std::uint32_t> send_segments(Udp& transport, UdpEndpoint& udp, Pieces pie
     std::array<std::span<const std::byte>, vector_max> segment;
     std::size_t size = 0;
     std::for_each(pieces.begin(), pieces.end(), [&size](const auto& each) { size += each.size(); });
-    if (size > segments_max * udp.segment_bytes) {
+    if (size > segments_max * udp.segment_bytes && (to != nullptr || udp.is_connected())) {
         return fail(EINVAL);
     }
     std::uint32_t total = 0;
@@ -404,7 +431,7 @@ long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flag
     }
     UdpDestination destination;
     const UdpDestination* to = nullptr;
-    if (message.msg_name != nullptr && message.msg_namelen != 0 && udp.corked_to.address == 0) {  // corked: it has its address already
+    if (message.msg_name != nullptr && message.msg_namelen != 0 && !has_corked(socket)) {  // else it has its address already
         const auto address = read_destination(message, socket.is_v6);
         if (!address) {
             return -code_of(address.error());
@@ -511,23 +538,7 @@ private:
     Socket& socket_;
 };
 
-int& error_of(Socket& socket) noexcept { return socket.connection != nullptr ? socket.connection->error : socket.udp != nullptr ? socket.udp->error : socket.error; }
-
 }  // namespace
-
-int take_error(Socket& socket) noexcept {
-    int& error = error_of(socket);
-    if (error == 0) [[likely]] {
-        return 0;
-    }
-    const Guard guard(layer());
-    return std::exchange(error, 0);
-}
-
-void leave_error(Socket& socket, int error) noexcept {
-    const Guard guard(layer());
-    error_of(socket) = error;
-}
 
 long send_message(Socket& socket, const msghdr* message, int flags) noexcept {
     if (message->msg_iovlen > vector_max) {

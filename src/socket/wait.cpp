@@ -50,7 +50,7 @@ void wake_sleepers(Layer& layer, SleeperMask mask) noexcept {
     while (mask != 0) {
         const auto slot = static_cast<unsigned>(std::countr_zero(mask));
         mask &= mask - 1;
-        const std::uint64_t tokens = std::max<std::uint64_t>(layer.slot_sleepers[slot], 1);
+        const std::uint64_t tokens = std::max<std::uint64_t>(layer.slot_sleepers[slot].load(std::memory_order_relaxed), 1);
         sys::write(layer.slot_fds[slot], &tokens, sizeof tokens);
     }
 }

@@ -209,6 +209,9 @@ Result<void> Udp::connect(UdpEndpoint& endpoint, UdpDestination to) noexcept {
     endpoint.remote_address = to.address;
     endpoint.remote_port = to.port;
     endpoint.path = *path;
+    if (endpoint.corked_to.address != 0) {
+        endpoint.corked_to = to;  // as on Linux, a datagram that waits goes there now
+    }
     if (path->neighbour != nullptr) {
         ++path->neighbour->references;
     }

@@ -94,7 +94,7 @@ void Generator::avoid_known(Step& step) {
     if (name == "bind" && (role & udp) == 0) {
         step.choices[2] = 0;  // a port that another TCP socket is bound to, but does not listen on
     }
-    if ((name == "send" || name == "write") && (role & udp) == 0) {
+    if ((name == "send" || name == "write" || name == "sendto") && (role & udp) == 0) {
         step.choices[1] = std::min<std::uint8_t>(step.choices[1], 8);  // how much of a large write is taken before a reset is seen
     }
     for (std::size_t i = 0; i < step.operation->arguments.size() && (role & udp) == 0; ++i) {

@@ -222,6 +222,20 @@ CHECK(bytes_left_to_read) {
     close_all({client, server});
 }
 
+CHECK(a_failed_recvmsg_leaves_the_message_as_it_was) {
+    int client, server;
+    pair(client, server);
+    char data[2], control[64];
+    sockaddr_in name{};
+    iovec piece{data, sizeof data};
+    msghdr message{&name, sizeof name, &piece, 1, control, sizeof control, 77};
+    for (const int flags : {MSG_DONTWAIT, MSG_OOB, MSG_ERRQUEUE}) {
+        say_result("recvmsg", recvmsg(server, &message, flags));
+        say("name=%u control=%zu flags=%d", message.msg_namelen, message.msg_controllen, message.msg_flags);
+    }
+    close_all({client, server});
+}
+
 CHECK(exec_lets_go_of_what_closes) {
     int client, server;
     pair(client, server);
