@@ -193,8 +193,8 @@ int init_quietly(std::vector<std::string> list) {
     cpu_set_t affinity;
     CPU_ZERO(&affinity);
     sched_getaffinity(0, sizeof affinity, &affinity);
-    sigset_t all{}, before{};
-    std::memset(&all, 0xff, sizeof all);
+    sigset_t all, before;
+    sigfillset(&all);   // but for libc's own, by which setuid() and its kin reach every thread, and wait for it
     sys::sigprocmask(SIG_SETMASK, &all, &before);   // what EAL creates inherits this: no signal of the program's ends up there
     const std::set<std::string> threads = thread_ids();
     const int result = rte_eal_init(static_cast<int>(list.size()), argv.data());

@@ -6,7 +6,10 @@
 #include <array>
 #include <atomic>
 
+#include "base/log.hpp"
+#include "base/sys.hpp"
 #include "preload/libc.hpp"
+#include "preload/process.hpp"
 #include "preload/shim.hpp"
 #include "socket/runtime.hpp"
 
@@ -18,7 +21,15 @@ constinit std::array<std::atomic<pthread_t>, 64> targets{};
 constinit std::atomic<unsigned> next_target{0};
 constinit thread_local bool is_marked = false;
 
+bool is_cut_off() noexcept {
+    return !owns_the_stack() && socket::Runtime::instance().is_cut_off();
+}
+
 bool is_cancelled() noexcept {
+    if (is_cut_off()) {
+        is_marked = true;
+        return true;
+    }
     const pthread_t self = pthread_self();
     if (std::none_of(targets.begin(), targets.end(), [self](const auto& each) { return each.load(std::memory_order_relaxed) == self; })) {
         return false;
@@ -34,13 +45,30 @@ int cancel(pthread_t thread) {
     const int result = real.pthread_cancel(thread);
     if (result == 0 && active) {
         targets.at(next_target.fetch_add(1) % targets.size()).store(thread);
-        fds.set_cancelling();
+        fds.set_careful();
         socket::set_cancel_test(is_cancelled);
         if (socket::Runtime::instance().is_started()) {
             socket::wake_all();
         }
     }
     return result;
+}
+
+// Inside the stack are locks, and frames that must not be unwound, and it may be anywhere in the program's call. So a thread that may be cancelled at any
+// time is cancelled at its next cancellation point, which POSIX allows.
+int set_cancel_type(int type, int* old) {
+    static thread_local int wished = PTHREAD_CANCEL_DEFERRED;
+    if (!active || (type != PTHREAD_CANCEL_ASYNCHRONOUS && type != PTHREAD_CANCEL_DEFERRED)) {
+        return real.pthread_setcanceltype(type, old);
+    }
+    if (old != nullptr) {
+        *old = wished;
+    }
+    wished = type;
+    if (type == PTHREAD_CANCEL_ASYNCHRONOUS) {
+        pthread_testcancel();
+    }
+    return 0;
 }
 
 }  // namespace
@@ -57,11 +85,31 @@ bool take_cancel_mark() noexcept {
     return true;
 }
 
+void be_careful_after_fork() noexcept {
+    fds.set_careful();
+    socket::set_cancel_test(is_cancelled);
+}
+
+long look_twice() {
+    pthread_testcancel();
+    if (!is_cut_off()) {
+        return 0;
+    }
+    static std::atomic<bool> is_told{false};
+    if (!is_told.exchange(true)) {
+        log::error("process {} was forked before the memif link came up, which its parent alone can use: its calls on Shunt's sockets fail", sys::getpid());
+    }
+    return -ENETDOWN;
+}
+
 }  // namespace shunt::preload
 
 #pragma GCC diagnostic ignored "-Wmissing-declarations"
 extern "C" {
 SHUNT_EXPORT int pthread_cancel(pthread_t thread) {
     return shunt::preload::cancel(thread);
+}
+SHUNT_EXPORT int pthread_setcanceltype(int type, int* old) {
+    return shunt::preload::set_cancel_type(type, old);
 }
 }

@@ -86,9 +86,9 @@ public:
     // A fresh candidate, with a number of its own. What the descriptor stood for before is let go.
     void add_candidate(int fd, bool is_stream, bool is_v6) noexcept;
 
-    // A thread of this process has been cancelled once: calls of ours look whether it is theirs (cancel.hpp). Here, where every call looks anyway.
-    bool is_cancelling() const noexcept { return is_cancelling_.load(std::memory_order_relaxed); }
-    void set_cancelling() noexcept { is_cancelling_.store(true); }
+    // Calls of ours look twice (cancel.hpp): a thread of this process has been cancelled once, or the process was forked. Here, where every call looks anyway.
+    bool is_careful() const noexcept { return is_careful_.load(std::memory_order_relaxed); }
+    void set_careful() noexcept { is_careful_.store(true); }
 
     // Numbers below this may be in use.
     int end() const noexcept { return end_.load(std::memory_order_acquire); }
@@ -97,7 +97,7 @@ private:
     bool map() noexcept;
 
     std::atomic<std::uint32_t> size_{0};
-    std::atomic<bool> is_cancelling_{false};
+    std::atomic<bool> is_careful_{false};
     std::atomic<std::uint64_t>* words_ = nullptr;
     std::atomic<int> end_{0};
     std::atomic<std::uint64_t> candidates_{0};

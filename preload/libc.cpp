@@ -77,7 +77,8 @@ constinit Libc real = {
     .fcntl64 = early_fcntl,
     .ioctl = early_ioctl,
     RAW(poll), LATE(ppoll), RAW(select), LATE(pselect), RAW(epoll_create), RAW(epoll_create1), RAW(epoll_ctl), RAW(epoll_wait),
-    LATE(epoll_pwait), LATE(epoll_pwait2), LATE(pthread_cancel), LATE(aio_read), LATE(aio_write), LATE(lio_listio), LATE(sigaction), LATE(fork),
+    LATE(epoll_pwait), LATE(epoll_pwait2), LATE(pthread_cancel), LATE(pthread_setcanceltype), LATE(aio_read), LATE(aio_write), LATE(lio_listio),
+    LATE(sigaction), LATE(fork),
     .exit_now = [](int status) { sys::call(SYS_exit_group, status); },
     LATE(fdopen), LATE(freopen), LATE(fclose), LATE(vdprintf), LATE(__vdprintf_chk), RAW(execve), LATE(execv), LATE(execvp), LATE(execvpe),
     RAW(execveat), LATE(getifaddrs), LATE(freeifaddrs), LATE(if_nametoindex), LATE(if_indextoname), LATE(if_nameindex), LATE(fexecve),
@@ -91,7 +92,8 @@ void resolve() noexcept {
     FIND(sendto), FIND(sendmsg), FIND(sendmmsg), FIND(recv), FIND(recvfrom), FIND(recvmsg), FIND(recvmmsg), FIND(sendfile), FIND(splice);
     FIND(close), FIND(close_range), FIND(dup), FIND(dup2), FIND(dup3), FIND(fcntl64), FIND(ioctl), FIND(poll), FIND(ppoll);
     FIND(select), FIND(pselect), FIND(epoll_create), FIND(epoll_create1), FIND(epoll_ctl), FIND(epoll_wait), FIND(epoll_pwait);
-    FIND(epoll_pwait2), FIND(pthread_cancel), FIND(aio_read), FIND(aio_write), FIND(lio_listio), FIND(sigaction), FIND(fork), FIND(fdopen), FIND(freopen), FIND(fclose);
+    FIND(epoll_pwait2), FIND(pthread_cancel), FIND(pthread_setcanceltype), FIND(aio_read), FIND(aio_write), FIND(lio_listio), FIND(sigaction), FIND(fork);
+    FIND(fdopen), FIND(freopen), FIND(fclose);
     FIND(vdprintf), FIND(__vdprintf_chk), FIND(execve), FIND(execv), FIND(execvp), FIND(execvpe), FIND(execveat), FIND(fexecve);
     FIND(getifaddrs), FIND(freeifaddrs), FIND(if_nametoindex), FIND(if_indextoname), FIND(if_nameindex);
     look_up(real.exit_now, "_exit");

@@ -66,6 +66,7 @@ struct Libc {
     int (*epoll_pwait)(int, epoll_event*, int, int, const sigset_t*);
     int (*epoll_pwait2)(int, epoll_event*, int, const timespec*, const sigset_t*);
     int (*pthread_cancel)(pthread_t);
+    int (*pthread_setcanceltype)(int, int*);
     int (*aio_read)(aiocb*);
     int (*aio_write)(aiocb*);
     int (*lio_listio)(int, aiocb* const*, int, sigevent*);

@@ -13,6 +13,7 @@
 
 #include "base/log.hpp"
 #include "config/config.hpp"
+#include "preload/cancel.hpp"
 #include "preload/epoll_records.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
@@ -56,6 +57,9 @@ void after_fork_in_child() {
     process_id.store(sys::getpid());
     is_forked = true;
     Runtime::instance().after_fork_in_child();
+    if (Runtime::instance().is_started()) {
+        be_careful_after_fork();
+    }
     unlock_after_fork();
 }
 

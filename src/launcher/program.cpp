@@ -7,6 +7,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <filesystem>
 #include <span>
@@ -30,14 +32,37 @@ bool is_executable(const std::string& path) {
     return is_file(path) && access(path.c_str(), X_OK) == 0;
 }
 
-// Does an ELF file ask for the dynamic linker? Without it nobody reads LD_PRELOAD.
-bool has_interpreter(int fd, const Elf64_Ehdr& header) {
+template <class Test>
+bool any_segment(int fd, const Elf64_Ehdr& header, Test test) {
     for (unsigned i = 0; i < header.e_phnum; ++i) {
         Elf64_Phdr segment{};
         const off_t at = static_cast<off_t>(header.e_phoff + i * std::size_t{header.e_phentsize});
-        if (pread(fd, &segment, sizeof segment, at) == sizeof segment && segment.p_type == PT_INTERP) {
+        if (pread(fd, &segment, sizeof segment, at) == sizeof segment && test(segment)) {
             return true;
         }
+    }
+    return false;
+}
+
+// Does an ELF file ask for the dynamic linker? Without it nobody reads LD_PRELOAD.
+bool has_interpreter(int fd, const Elf64_Ehdr& header) {
+    return any_segment(fd, header, [](const Elf64_Phdr& segment) { return segment.p_type == PT_INTERP; });
+}
+
+// Go's linker leaves a note under its name.
+bool has_note_of_go(int fd, const Elf64_Phdr& segment) {
+    constexpr std::size_t align = 3;  // to words
+    std::array<char, 4096> notes{};
+    const ssize_t read = pread(fd, notes.data(), std::min<std::size_t>(notes.size(), segment.p_filesz), static_cast<off_t>(segment.p_offset));
+    const std::size_t size = read > 0 ? static_cast<std::size_t>(read) : 0;
+    Elf64_Nhdr note{};
+    for (std::size_t at = 0; at + sizeof note + 4 <= size;) {
+        std::memcpy(&note, notes.data() + at, sizeof note);
+        at += sizeof note;
+        if (note.n_namesz == 4 && std::memcmp(notes.data() + at, "Go\0", 4) == 0) {
+            return true;
+        }
+        at += ((note.n_namesz + align) & ~align) + ((note.n_descsz + align) & ~align);
     }
     return false;
 }
@@ -55,6 +80,8 @@ std::string elf_obstacle(const std::string& path) {
         obstacle = "is not an x86-64 program";
     } else if (is_elf && !has_interpreter(fd, header)) {
         obstacle = "is statically linked";
+    } else if (is_elf && any_segment(fd, header, [fd](const Elf64_Phdr& segment) { return segment.p_type == PT_NOTE && has_note_of_go(fd, segment); })) {
+        obstacle = "is a Go program, whose system calls pass libc by";
     }
     close(fd);
     return obstacle;

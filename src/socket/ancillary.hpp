@@ -53,5 +53,6 @@ long connect_with_data(Guard& guard, Socket& socket, const msghdr& message, bool
 
 // Gives up the last reference of `socket` with the lock held.
 void drop_last_reference(Guard& guard, Socket& socket) noexcept;
+bool drop_reference(Guard& guard, Socket& socket) noexcept;  // true: it was the last
 
 }  // namespace shunt::socket

@@ -249,7 +249,7 @@ void drop_reference(Layer& layer, EpollSet& set) noexcept {
     while (set.outer != nullptr) {
         remove_interest(layer, *set.outer);
     }
-    layer.sets.destroy(&set);
+    put_back(layer.sets, set);
 }
 
 void release(EpollSet& set) noexcept {
@@ -261,11 +261,17 @@ bool is_empty(const EpollSet& set) noexcept { return set.count == 0; }
 
 long epoll_control(EpollSet& set, int operation, int fd, Socket& socket, const epoll_event* event) noexcept {
     Guard guard(layer());
+    if (is_gone(set) || is_gone(socket)) [[unlikely]] {
+        return -EBADF;
+    }
     return control(guard.layer(), set, operation, fd, socket.interests, &socket, nullptr, event);
 }
 
 long epoll_control(EpollSet& set, int operation, int fd, EpollSet& inner, const epoll_event* event) noexcept {
     Guard guard(layer());
+    if (is_gone(set) || is_gone(inner)) [[unlikely]] {
+        return -EBADF;
+    }
     return control(guard.layer(), set, operation, fd, inner.outer, nullptr, &inner, event);
 }
 
@@ -348,6 +354,9 @@ long epoll_wait(EpollSet& set, int epfd, epoll_event* events, int max_events, co
     }
     Guard guard(layer());
     Layer& layer = guard.layer();
+    if (is_gone(set)) [[unlikely]] {
+        return -EBADF;
+    }
     pollfd kernel{epfd, POLLIN, 0};
     EpollSet* sets[] = {&set};
     WaitFor what;

@@ -51,6 +51,9 @@ void clear_rx_events(const Layer& layer) noexcept;
 // The keeper need not listen any more, somebody else polls or listens: it goes back to looking in now and then.
 void send_keeper_to_nap(Layer& layer) noexcept;
 
+// Whoever sleeps looks again. With the lock held.
+void wake_all(Layer& layer) noexcept;
+
 enum class Wake : std::uint8_t { ready, kernel_ready, timed_out, interrupted };
 
 // What a wait waits for.

@@ -42,8 +42,13 @@ struct Nap {
 // One turn. `rang`: a port's interrupt has woken us, so what it announced is ours to fetch, whoever sleeps.
 Nap keep(Layer& layer, bool rang) noexcept {
     static Time own_poll = never;
+    static std::uint32_t known_rings = 0;
     Guard guard(layer);
     Stack& stack = *layer.stack;
+    if (const std::uint32_t mapped = pmd::mapped_rings(); mapped != known_rings) [[unlikely]] {
+        known_rings = mapped;
+        wake_all(layer);  // among them are forked processes that have lost the port (Port::is_out_of_reach)
+    }
     const Time now = layer.now();
     layer.keeper_listens = false;
     if (rang) {

@@ -47,16 +47,16 @@ void give_up_port(Stack& stack, Socket& socket) noexcept {
 void destroy(Layer& layer, Socket& socket, Time now) noexcept {
     detach_from_sets(layer, socket);
     if (socket.connection != nullptr) {
-        layer.stack->tcp().release(*socket.connection, socket.linger_s == 0, now);
+        layer.stack->tcp().release(*std::exchange(socket.connection, nullptr), socket.linger_s == 0, now);
     }
     if (socket.listener != nullptr) {
-        layer.stack->tcp().close(*socket.listener, now);
+        layer.stack->tcp().close(*std::exchange(socket.listener, nullptr), now);
     }
     if (socket.udp != nullptr) {
-        layer.stack->udp().close(*socket.udp);
+        layer.stack->udp().close(*std::exchange(socket.udp, nullptr));
     }
     give_up_port(*layer.stack, socket);
-    layer.sockets.destroy(&socket);
+    put_back(layer.sockets, socket);
 }
 
 // SO_LINGER with a time: close waits until all is acknowledged, or that long.
@@ -149,15 +149,15 @@ void release(Socket& socket, int) noexcept {
     if (socket.references == 1) {
         linger(guard, socket);
     }
-    if (socket.references == 1) {
-        drop_last_reference(guard, socket);
-    } else {
-        --socket.references;
-    }
+    drop_reference(guard, socket);
 }
 
 bool abandon(Socket& socket) noexcept {
     Guard guard(layer());
+    return drop_reference(guard, socket);
+}
+
+bool drop_reference(Guard& guard, Socket& socket) noexcept {
     if (socket.references == 1) {
         drop_last_reference(guard, socket);
         return true;
@@ -280,7 +280,7 @@ long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, sockle
         return -EOPNOTSUPP;
     }
     if (socket.listener == nullptr) {
-        return -EINVAL;
+        return is_gone(socket) ? -EBADF : -EINVAL;
     }
     pollfd kernel{fd, POLLIN, 0};
     Socket* sockets[] = {&socket};
@@ -422,11 +422,7 @@ long finish_connect(Guard& guard, Socket& socket) noexcept {
         disconnect(guard, socket, 0);
     }
     socket.was_connecting = socket.was_connecting && !is_over;
-    if (socket.references == 1) {
-        drop_last_reference(guard, socket);
-    } else {
-        --socket.references;
-    }
+    drop_reference(guard, socket);
     return is_over ? -error : wake == Wake::interrupted ? -EINTR : -EINPROGRESS;
 }
 
@@ -439,6 +435,9 @@ long connect(Socket& socket, const sockaddr* address, socklen_t length) noexcept
     const bool dissolve = address->sa_family == AF_UNSPEC;
     const auto to = dissolve ? Result<Address>(Address{}) : read_address(address, length, socket.is_v6);
     Guard guard(layer());
+    if (is_gone(socket)) [[unlikely]] {
+        return -EBADF;
+    }
     if (socket.udp != nullptr) {
         if (!socket.udp->is_bound && !dissolve) {  // as Linux: whatever comes of it
             if (const auto bound = guard.layer().stack->udp().bind_at_need(*socket.udp); !bound) {

@@ -53,11 +53,7 @@ public:
     }
     ~HoldAll() {
         for (Socket* each : sockets_) {
-            if (each->references == 1) {
-                drop_last_reference(guard_, *each);
-            } else {
-                --each->references;
-            }
+            drop_reference(guard_, *each);
         }
         for (EpollSet* each : sets_) {
             drop_reference(guard_.layer(), *each);
@@ -95,8 +91,17 @@ long poll(Stack& stack, std::span<PollItem> items, const timespec* timeout, cons
     if (!kernel.is_ok() || !kernel_of.is_ok() || !ours.is_ok() || !sets.is_ok()) {
         return -ENOMEM;
     }
+    const MaskScope scope(mask);
+    if (scope.has_ended_the_call()) {
+        return -EINTR;
+    }
+    Guard guard(layer);
     std::size_t kernel_count = 0, our_count = 0, set_count = 0;
     for (std::size_t i = 0; i < items.size(); ++i) {
+        if (items[i].socket != nullptr ? is_gone(*items[i].socket) : items[i].set != nullptr && is_gone(*items[i].set)) [[unlikely]] {
+            items[i].socket = nullptr;  // closed just now: what the number stands for is the kernel's to say
+            items[i].set = nullptr;
+        }
         if (items[i].socket != nullptr) {
             ours.data()[our_count++] = items[i].socket;
         } else if (items[i].set != nullptr) {
@@ -107,11 +112,6 @@ long poll(Stack& stack, std::span<PollItem> items, const timespec* timeout, cons
             kernel.data()[kernel_count++] = {items[i].fd, items[i].events, 0};
         }
     }
-    const MaskScope scope(mask);
-    if (scope.has_ended_the_call()) {
-        return -EINTR;
-    }
-    Guard guard(layer);
     WaitFor what;
     what.sockets = std::span(ours.data(), our_count);
     what.sets = std::span(sets.data(), set_count);

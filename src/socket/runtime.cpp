@@ -295,4 +295,8 @@ void Runtime::after_fork_in_child() noexcept {
     this_thread().is_inside = false;
 }
 
+bool Runtime::is_cut_off() const noexcept {
+    return std::ranges::any_of(ports, [](const pmd::Port& port) { return port.is_out_of_reach(); });
+}
+
 }  // namespace shunt::socket

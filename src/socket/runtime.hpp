@@ -51,6 +51,8 @@ public:
     void finish() noexcept;
     // In a forked child: the stack is shared; the keeper is the parent's.
     void after_fork_in_child() noexcept;
+    // In a forked child: a port is out of this process's reach, because the parent alone has its other end connected.
+    bool is_cut_off() const noexcept;
 
 private:
     Runtime() = default;

@@ -28,7 +28,10 @@ struct SignalOwner {
 };
 inline constexpr std::uint8_t shut_for_receive = 1, shut_for_send = 2;
 
+// A call looks at the descriptor table before it has the lock, and another thread may have closed what it found. So in a free slot of a pool `references` stays
+// readable, and 0; the pool's link takes the place in front of it.
 struct Socket {
+    void* pool_link = nullptr;
     std::uint32_t references = 1;
     int type = SOCK_STREAM;
     bool is_v6 = false;           // the program's family is AF_INET6: addresses are shown v4-mapped
@@ -92,6 +95,7 @@ struct Interest {
 };
 
 struct EpollSet {
+    void* pool_link = nullptr;
     std::uint32_t references = 1;
     std::uint32_t count = 0;
     Interest* interests = nullptr;
@@ -102,6 +106,16 @@ struct EpollSet {
     Time kernel_asked{};          // when the kernel's part of the set was last looked at
     bool kernel_took_all = false; // of the caller's room: our turn
 };
+
+template <class T>
+bool is_gone(const T& object) noexcept {
+    return object.references == 0;
+}
+template <class T>
+void put_back(Pool<T>& pool, T& object) noexcept {
+    pool.destroy(&object);
+    __atomic_store_n(&object.references, 0, __ATOMIC_RELAXED);  // an atomic one is not left out as a store to what is dead
+}
 
 struct Layer {
     Stack* stack = nullptr;

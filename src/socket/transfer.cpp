@@ -545,6 +545,9 @@ long send_message(Socket& socket, const msghdr* message, int flags) noexcept {
         return -EMSGSIZE;
     }
     Guard guard(layer());
+    if (is_gone(socket)) [[unlikely]] {
+        return -EBADF;
+    }
     const Hold hold(guard, socket);
     if (socket.udp != nullptr) {
         return send_datagram(guard, socket, *message, flags);
@@ -564,6 +567,9 @@ long receive_message(Socket& socket, int fd, msghdr* message, int flags) noexcep
         return -EMSGSIZE;
     }
     Guard guard(layer());
+    if (is_gone(socket)) [[unlikely]] {
+        return -EBADF;
+    }
     const Hold hold(guard, socket);
     if ((flags & MSG_ERRQUEUE) != 0) {
         return receive_report(guard.layer(), socket, *message);

@@ -214,11 +214,14 @@ void note_handled_signal(bool restarts) noexcept {
 void set_cancel_test(bool (*test)() noexcept) noexcept {
     is_cancelled = test;
 }
+void wake_all(Layer& layer) noexcept {
+    for (unsigned slot = 0; slot < sleeper_slots; ++slot) {
+        layer.pending_wakes |= layer.slot_sleepers[slot] != 0 ? SleeperMask{1} << slot : 0;
+    }
+}
 void wake_all() noexcept {
     Guard guard(layer());
-    for (unsigned slot = 0; slot < sleeper_slots; ++slot) {
-        guard.layer().pending_wakes |= guard.layer().slot_sleepers[slot] != 0 ? SleeperMask{1} << slot : 0;
-    }
+    wake_all(guard.layer());
 }
 void set_deferred_runner(void (*run)() noexcept) noexcept {
     run_deferred = run;

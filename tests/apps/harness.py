@@ -70,6 +70,22 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
+def adopt_orphans():
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def end_orphans():
+    """What the programs have started and left behind, such as daemons in sessions of their own."""
+    children = pathlib.Path(f"/proc/self/task/{os.getpid()}/children")
+    for _ in range(1000):
+        for child in children.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
 # --- Programs ---------------------------------------------------------------------------------------------------------------------
 class Program:
     """A started program. The server's output goes through a terminal, so that it comes line by line."""
@@ -105,15 +121,27 @@ class Program:
             self.drain.join(1)
         return self.log.read_text(errors="replace")
 
-    def wait_for_line(self, pattern, seconds=15):
+    def wait_for_line(self, pattern, seconds=30):
+        self.wait_until(lambda: re.search(pattern, self.text()), f"print /{pattern}/", seconds)
+
+    def wait_until(self, happened, what, seconds):
         end = time.monotonic() + seconds
-        while not re.search(pattern, self.text()):
+        while not happened():
             if self.process.poll() is not None:
-                raise Failed(f"{self.name} ended with status {self.process.returncode} before it listened")
+                raise Failed(f"{self.name} ended with status {self.process.returncode} before it listened: {self.last_line()}")
             if time.monotonic() > end:
-                raise Failed(f"{self.name} did not print /{pattern}/ within {seconds} s")
+                raise Failed(f"{self.name} did not {what} within {seconds} s")
             self.run.watch()
             time.sleep(0.01)
+
+    def wait_for_port(self, port, is_on_kernel, seconds=60):
+        """Until something is bound there: Shunt's log or the kernel's tables tell."""
+        def is_bound():
+            if not is_on_kernel:
+                return re.search(rf"(:|port ){port} accelerated", self.text())
+            tables = (pathlib.Path("/proc/self/net") / name for name in ("tcp", "tcp6", "udp", "udp6"))
+            return any(re.search(rf":{port:04X} \S+:0000 0[A7] ", table.read_text()) for table in tables)
+        self.wait_until(is_bound, f"bind port {port}", seconds)
 
     def wait(self, seconds):
         """Until it ends by itself; fails when it does not, or with another status than 0."""
@@ -168,6 +196,7 @@ class Run:
         self.programs = []
         self.fault = None  # for --fault, without the seed
         self.tap_frames = None
+        self.tap_index = 0
         self._peer = None  # prefix that runs a command in the client's namespace
 
     def set_up(self):
@@ -207,9 +236,18 @@ class Run:
         return path
 
     def server(self, *command, ready, **streams):
-        server = self._start("server", self._on_path(command, SERVER, "tap-server"), terminal=True, **streams)
-        server.wait_for_line(ready)
+        """ready: what it prints when it listens, or its port."""
+        options = ["--log", "info"] if isinstance(ready, int) else []
+        server = self._start("server", self._on_path(command, SERVER, "tap-server", options), terminal=True, **streams)
+        if isinstance(ready, int):
+            server.wait_for_port(ready, self.path in ("kernel", "tap-client"))
+        else:
+            server.wait_for_line(ready)
         return server
+
+    def beside(self, name, *command):
+        """On the kernel, where the server is."""
+        return self._start(name, command, terminal=True)
 
     def client(self, *command, timeout=None, **streams):
         """Runs the client to its end and returns what it printed."""
@@ -224,12 +262,12 @@ class Run:
         self.programs.append(program)
         return program
 
-    def _on_path(self, command, address, tap_role):
+    def _on_path(self, command, address, tap_role, options=()):
         if self.path == "kernel" or self.path.startswith("tap") and self.path != tap_role:
             return list(command)
         link = f"tap:{TAP}" if self.path.startswith("tap") else f"memif:apps-{os.getpid()}"
         faults = ["--fault", f"{self.fault},seed={1 if address == SERVER else 2}"] if self.fault else []
-        return [BUILD / "bin/shunt", "--link", link, "--ip", f"{address}/24", *faults, *OPTIONS, "--", *command]
+        return [BUILD / "bin/shunt", "--link", link, "--ip", f"{address}/24", *faults, *options, *OPTIONS, "--", *command]
 
     def watch(self):
         """Called all the time: gives the tap its address as soon as it is there, and counts its frames."""
@@ -238,7 +276,9 @@ class Run:
         for line in pathlib.Path("/proc/self/net/dev").read_text().splitlines():
             name, _, counters = line.partition(":")
             if name.strip() == TAP:
-                if self.tap_frames is None:
+                index = socket.if_nametoindex(TAP)
+                if index != self.tap_index:  # each program on it makes it anew
+                    self.tap_index = index
                     ip("addr", "add", f"{CLIENT if self.path == 'tap-server' else SERVER}/24", "dev", TAP)
                     ip("link", "set", TAP, "up")
                 fields = counters.split()
@@ -261,6 +301,7 @@ def run(name, case, path):
     if child == 0:
         try:
             die_with_parent()
+            adopt_orphans()
             os.close(reader)
             word, figure, seconds = _run_here(name, case, path)
             os.write(writer, f"{word:7} {name:34} {path:10} {seconds:6.1f} s  {figure}".encode())
@@ -297,6 +338,7 @@ def _run_here(name, case, path):
     seconds = time.monotonic() - begin
     for program in reversed(this.programs):
         program.kill()
+    end_orphans()
     kept = OUTPUT / f"{name}.{path}"
     shutil.rmtree(kept, ignore_errors=True)
     if word == "FAILED":

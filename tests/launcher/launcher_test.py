@@ -151,6 +151,19 @@ class Programs(unittest.TestCase):
             self.assertEqual((result.stderr, result.returncode), (
                 f"shunt: error: {program}: is statically linked, so Shunt cannot accelerate it; leave out --require\n", 2))
 
+    def test_a_go_program_gives_a_warning(self):
+        compiler = shutil.which("gcc") or shutil.which("cc")
+        with tempfile.TemporaryDirectory() as folder:
+            program = os.path.join(folder, "of_go")
+            source = ('static const struct { int name, value, type; char text[8]; } note __attribute__((section(".note.go.buildid"), aligned(4), used)) ='
+                      ' {4, 4, 4, "Go\\0\\0abc"}; int main(void) { return 5; }')
+            if compiler is None or subprocess.run([compiler, "-x", "c", "-", "-o", program], input=source, text=True, capture_output=True).returncode != 0:
+                self.skipTest("no compiler")
+            result = run(*LINKED, program)
+            self.assertEqual((result.stderr, result.returncode), (
+                f"shunt: warning: {program}: is a Go program, whose system calls pass libc by; it runs on the kernel\n", 5))
+            self.assertEqual(run(*LINKED, "--require", program).returncode, 2)
+
     def test_a_set_user_id_program_of_somebody_else_gives_a_warning(self):
         if os.geteuid() != 0:
             self.skipTest("needs root to make one")

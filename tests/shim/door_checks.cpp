@@ -166,6 +166,40 @@ CHECK(cancellation_points) {
 
 namespace {
 
+// In and out of calls all the time, and to be cancelled anywhere.
+void* run_asynchronous(void* argument) {
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, nullptr);
+    const int fd = *static_cast<int*>(argument);
+    char data[4096]{};
+    while (true) {
+        recv(fd, data, sizeof data, MSG_DONTWAIT);
+        pollfd item{fd, POLLIN, 0};
+        poll(&item, 1, 1);
+    }
+    return nullptr;
+}
+
+}  // namespace
+
+CHECK(asynchronous_cancellation) {
+    int client, server;
+    pair(client, server);
+    for (int round = 0; round < 20; ++round) {
+        pthread_t thread;
+        pthread_create(&thread, nullptr, run_asynchronous, &server);
+        nap_ms(3);
+        pthread_cancel(thread);
+        void* result = nullptr;
+        pthread_join(thread, &result);
+        say("%d", result == PTHREAD_CANCELED);
+    }
+    send_text(client, "still there");
+    say("%s", receive_text(server).c_str());
+    close_all({client, server});
+}
+
+namespace {
+
 volatile int signals_seen = 0;
 volatile int signal_fd = -1;
 volatile int signal_code = 0;

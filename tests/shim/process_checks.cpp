@@ -350,3 +350,16 @@ CHECK(closing_everything_else) {
     say("%s", receive_text(keep).c_str());
     close_all({keep, other});
 }
+
+// A server that gives up its rights when it has bound its port: libc asks every thread of the process to do the same, by a signal of its own.
+CHECK(rights_given_up_beside_the_stack) {
+    int client, server;
+    pair(client, server);
+    alarm(5);
+    say_result("setgid", setgid(getgid()));
+    say_result("setuid", setuid(getuid()));
+    alarm(0);
+    send_text(client, "after");
+    say("%s", receive_text(server).c_str());
+    close_all({client, server});
+}

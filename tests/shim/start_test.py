@@ -19,6 +19,24 @@ s.bind(('10.98.0.1', 0))
 ctypes.c_int.from_buffer(memory).value = s.fileno()
 print(libc.aio_read(memory), ctypes.get_errno())
 """
+FORKS = """
+import os, socket
+s = socket.socket()
+s.bind(('10.98.0.1', 7))
+s.listen()
+child = os.fork()
+if child == 0:
+    print('listens', flush=True)
+    try: s.accept(); print('accepted', flush=True)
+    except OSError as error: print(error.strerror, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+CONNECTS = """
+import socket
+try: socket.create_connection(('10.98.0.1', 7), timeout=1)
+except OSError: pass
+"""
 MALLOC = """
 #include <dlfcn.h>
 #include <stddef.h>
@@ -93,6 +111,20 @@ class Start(unittest.TestCase):
     def test_a_signal_that_ends_the_program_is_told_as_a_shell_tells_it(self):
         words = " ".join(f"'{word}'" for word in command("sh", "-c", "kill -KILL $$"))
         self.assertEqual(run("sh", "-c", f"{words}; echo $?").stdout, "137\n")
+
+    def test_a_child_forked_before_the_link_is_refused_openly(self):
+        wire = f"memif:forks{os.getpid()}"
+        with subprocess.Popen(command(sys.executable, "-c", FORKS, link=wire), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              env=CLEAN) as server:
+            self.assertEqual(server.stdout.readline(), "listens\n")
+            subprocess.run([SHUNT, "--link", wire, "--ip", "10.98.0.2/24", "--", sys.executable, "-c", CONNECTS], env=CLEAN, timeout=30)
+            try:
+                said, errors = server.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                self.fail("the child waits for ever")
+        self.assertEqual(said, "Network is down\n")
+        self.assertIn("was forked before the memif link came up", errors)
 
     def test_a_program_with_its_own_malloc_keeps_it(self):
         program = os.path.join(BUILD, "test", "own_malloc")

@@ -264,5 +264,66 @@ TEST(Threads, OneShotEventsOfASharedSetComeToOneThreadEach) {
     ::close(epfd);
 }
 
+// A call looks its descriptor up before it has the lock; meanwhile another thread may have closed it.
+TEST(Threads, ACallThatComesTooLateFindsNoSocket) {
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    Socket& socket = *open(the_stack(), fd).value();
+    release(socket, fd);
+    ::close(fd);
+    char byte = 0;
+    epoll_event event{};
+    Socket* accepted = nullptr;
+    const sockaddr_in to = loopback(1);
+    EpollSet* set = open_epoll(the_stack()).value();
+    EXPECT_EQ(send(socket, &byte, 1, MSG_NOSIGNAL), -EBADF);
+    EXPECT_EQ(receive(socket, fd, &byte, 1, 0), -EBADF);
+    EXPECT_EQ(accept(socket, fd, &accepted, nullptr, nullptr), -EBADF);
+    EXPECT_EQ(connect(socket, as_any(to), sizeof to), -EBADF);
+    EXPECT_EQ(epoll_control(*set, EPOLL_CTL_ADD, fd, socket, &event), -EBADF);
+    PollItem item{&socket, nullptr, fd, POLLIN, 0};
+    const timespec zero{0, 0};
+    EXPECT_EQ(poll(the_stack(), std::span(&item, 1), &zero, nullptr), 1);
+    EXPECT_EQ(item.revents, POLLNVAL);
+    release(*set);
+    EXPECT_EQ(epoll_wait(*set, fd, &event, 1, &zero, nullptr), -EBADF);
+}
+
+TEST(Threads, PollingWhileOthersCloseAndConnectAnew) {
+    Handle listener(SOCK_STREAM);
+    const std::uint16_t port = listener.bind_somewhere();
+    ASSERT_EQ(listen(listener.get(), 64), 0);
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    std::atomic<Socket*> current = open(the_stack(), fd).value();
+    std::atomic<bool> is_over = false;
+    std::vector<std::thread> pollers;
+    for (int i = 0; i < 3; ++i) {
+        pollers.emplace_back([&] {
+            const timespec brief{0, 100'000};
+            while (!is_over) {
+                PollItem item{current.load(), nullptr, fd, POLLIN, 0};
+                EXPECT_GE(poll(the_stack(), std::span(&item, 1), &brief, nullptr), 0);
+            }
+        });
+    }
+    const sockaddr_in to = loopback(port);
+    for (int round = 0; round < 2000; ++round) {
+        Socket* fresh = open(the_stack(), fd).value();
+        EXPECT_EQ(connect(*fresh, as_any(to), sizeof to), 0);
+        Socket* accepted = nullptr;
+        EXPECT_EQ(accept(listener.get(), listener.fd(), &accepted, nullptr, nullptr), 0);
+        Socket* old = current.exchange(fresh);
+        release(*old, fd);
+        if (accepted != nullptr) {
+            release(*accepted, -1);
+        }
+    }
+    is_over = true;
+    for (std::thread& each : pollers) {
+        each.join();
+    }
+    release(*current.load(), fd);
+    ::close(fd);
+}
+
 }  // namespace
 }  // namespace shunt::socket
