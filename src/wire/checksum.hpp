@@ -2,8 +2,6 @@
 // complement sum is the same up to a swap, so nothing is swapped on the way.
 #pragma once
 
-#include <x86intrin.h>
-
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -17,25 +15,14 @@ class Checksum {
 public:
     [[gnu::always_inline]] void add(const void* data, std::size_t size) noexcept {
         const auto* from = static_cast<const unsigned char*>(data);
-        unsigned long long sum = sum_;
-        for (; size >= 32; size -= 32, from += 32) {
-            unsigned char carry = _addcarry_u64(0, sum, load(from), &sum);  // one add-with-carry a word; with 128-bit integers it takes five instructions
-            carry = _addcarry_u64(carry, sum, load(from + 8), &sum);
-            carry = _addcarry_u64(carry, sum, load(from + 16), &sum);
-            carry = _addcarry_u64(carry, sum, load(from + 24), &sum);
-            sum += carry;  // where there is one, the sum is not all ones: no second
+        std::uint64_t low = 0, high = 0;  // of the words' halves: no carry to wait for
+        for (; size >= 8; size -= 8, from += 8) {
+            const std::uint64_t word = load(from);
+            low += static_cast<std::uint32_t>(word);
+            high += word >> 32;
         }
-        if ((size & 16) != 0) {
-            unsigned char carry = _addcarry_u64(0, sum, load(from), &sum);
-            carry = _addcarry_u64(carry, sum, load(from + 8), &sum);
-            sum += carry;
-            from += 16;
-        }
-        sum_ = sum;
-        if ((size & 8) != 0) {
-            add_raw(load(from));
-            from += 8;
-        }
+        add_raw(low);
+        add_raw(high);
         if ((size & 7) != 0) {
             add_tail(from, size);
         }
