@@ -11,7 +11,7 @@ from harness import HERE, SECONDS, Failed
 PORT = 7100
 PYTHON = os.path.realpath(sys.executable)  # not a wrapper script
 CASES = {}
-PATHS = {}  # where ctest plays a case, if not on every path
+BY_HAND = set()  # cases that ctest does not play
 
 
 def case(name, *arguments):

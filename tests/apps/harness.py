@@ -220,7 +220,7 @@ class Run:
             ip("link", "set", "veth1", "up", prefix=self._peer)
 
     def need(self, *programs):
-        missing = [name for name in programs if not shutil.which(name, path=PROGRAM_PATH)]
+        missing = [name for name in programs if not (os.path.isdir(name) or shutil.which(name, path=PROGRAM_PATH))]
         if missing:
             raise Skipped(f"not installed: {' '.join(missing)}")
 
