@@ -56,7 +56,8 @@ Nap keep(Layer& layer, bool rang) noexcept {
     }
     const bool program_polls = stack.last_poll() != own_poll && now - stack.last_poll() < quiet_after;
     const bool program_watches = program_polls || layer.sleepers != 0;
-    if (rang || !program_watches || stack.next_deadline() <= now) {
+    // Beside sleepers, too: a frame whose bell was missed would wait for the next timer, and they with it.
+    if (rang || !program_polls || stack.next_deadline() <= now) {
         stack.poll(now);
         stack.counters().count(Event::keeper_polls);
         own_poll = now;
