@@ -37,7 +37,7 @@ struct PacketMeta {
     std::uint32_t drops = 0;        // UDP receive: datagrams that its queue had lost before
     std::uint8_t ttl = 0, tos = 0;  // UDP receive: of the IP header
     std::uint16_t summed_bytes = 0; // TCP transmit: so many bytes at the front of the payload, an even number or all of it, add up to ...
-    std::uint16_t payload_sum = 0;  // ... this (wire::Checksum::sum())
+    std::uint16_t payload_sum = 0;  // ... this (wire::Checksum::sum()); 0 bytes: it means nothing
 };
 inline constexpr std::size_t packet_meta_bytes = 64;
 static_assert(sizeof(PacketMeta) <= packet_meta_bytes);

@@ -213,7 +213,7 @@ void Tcp::transmit(Connection& c, Packet& packet, Time now) noexcept {
         report_sent(c, packet, now);
     }
     const std::uint8_t ecn = c.has_ecn && meta.transmits == 0 && out->size() != 0 ? ecn_mark(c, flags) : std::uint8_t{0};  // never what is sent again
-    write_header(c, *out, seq_of(packet), flags, now, meta.summed_bytes == out->size() ? &meta : nullptr);
+    write_header(c, *out, seq_of(packet), flags, now, meta.summed_bytes != 0 && meta.summed_bytes == out->size() ? &meta : nullptr);
     context_.ipv4.output(out, c.path, wire::protocol_tcp, now, ecn);
     return true;
 }

@@ -179,6 +179,7 @@ Packet* Tcp::build_probe(Connection& c, std::uint32_t payload) noexcept {
     meta.flags = 0;
     meta.transmits = 0;
     meta.payload_offset = static_cast<std::uint16_t>(probe->headroom());
+    meta.summed_bytes = 0;
     while (probe->size() < payload) {
         Packet& head = *c.send_head;
         const std::uint32_t size = payload_size(head), n = std::min(payload - probe->size(), size);

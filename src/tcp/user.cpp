@@ -216,7 +216,7 @@ void Tcp::put(const Connection& c, Packet& packet, const std::byte* from, std::u
         return;
     }
     wire::Checksum sum;
-    sum.add_raw(meta.payload_sum);
+    sum.add_raw(meta.summed_bytes != 0 ? meta.payload_sum : 0);
     sum.copy(to, from, n);
     meta.payload_sum = sum.sum();
     meta.summed_bytes = static_cast<std::uint16_t>(meta.summed_bytes + n);
@@ -255,7 +255,6 @@ void Tcp::append(Connection& c, Packet* packet) noexcept {
     meta.transmits = 0;
     meta.payload_offset = static_cast<std::uint16_t>(packet->headroom());
     meta.summed_bytes = 0;
-    meta.payload_sum = 0;
     c.snd_queue.push_back(packet);
     if (c.send_head == nullptr) {
         c.send_head = packet;
