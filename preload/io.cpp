@@ -18,12 +18,12 @@ using socket::Decision;
 using socket::Runtime;
 
 // Writing to a connection that cannot be written to any more raises SIGPIPE, as libc's callers expect.
-template <class T = ssize_t>
-T sent(long result, Word word, int flags) noexcept {
+template <class T = ssize_t, class Again>
+T sent(long result, Word word, int flags, Again again) {
     if (__builtin_expect(result == -EPIPE, false) && word.is_stream() && (flags & MSG_NOSIGNAL) == 0) {
         raise_sigpipe();
     }
-    return answer<T>(result);
+    return answer<T>(result, again);
 }
 
 // Where a message goes: 1 ours, 0 the kernel's, or -errno. A candidate may become ours here.
@@ -44,7 +44,7 @@ long route(int fd, Word& word, const void* name, socklen_t length, int flags) no
         const long result = open_datagram_socket(fd, word);
         return result != 0 ? result : 1;
     }
-    if (!has_family) {
+    if (!has_family || (leads_nowhere && word.is_socket())) {
         return word.is_socket() ? 1 : 0;
     }
     const Decision decision = Runtime::instance().decide_peer(word.is_stream(), address, length);
@@ -73,19 +73,20 @@ ssize_t send_named(int fd, const void* data, size_t size, int flags, const socka
     if (side <= 0) {
         return side < 0 ? answer<ssize_t>(side) : real.sendto(fd, data, size, flags, address, length);
     }
-    if (address != nullptr && (length > sizeof(sockaddr_storage) || (length == 0 && !word.is_stream() && (flags & MSG_OOB) == 0))) {
+    if (address != nullptr && length > sizeof(sockaddr_storage)) {
         return answer<ssize_t>(-EINVAL);
     }
+    const auto again = [&] { return send_named(fd, data, size, flags, address, length); };
     if (address == nullptr || (word.is_stream() && (flags & MSG_FASTOPEN) == 0)) {
-        return sent(cancellable([&] { return socket::send(word.socket(), data, size, flags); }), word, flags);
+        return sent(cancellable([&] { return socket::send(word.socket(), data, size, flags); }), word, flags, again);
     }
     iovec piece{const_cast<void*>(data), size};
     msghdr message{};
     message.msg_name = const_cast<sockaddr*>(address);
-    message.msg_namelen = length;
+    message.msg_namelen = std::max(length, socklen_t{1});  // an empty name is one too short, where sendmsg's is none
     message.msg_iov = &piece;
     message.msg_iovlen = 1;
-    return sent(cancellable([&] { return socket::send_message(word.socket(), &message, flags); }), word, flags);
+    return sent(cancellable([&] { return socket::send_message(word.socket(), &message, flags); }), word, flags, again);
 }
 
 ssize_t receive_named(int fd, Word word, void* data, size_t size, int flags, sockaddr* address, socklen_t* length) {
@@ -102,7 +103,7 @@ ssize_t receive_named(int fd, Word word, void* data, size_t size, int flags, soc
         }
         *length = message.msg_namelen;
     }
-    return answer<ssize_t>(result);
+    return answer<ssize_t>(result, [&] { return ::recvfrom(fd, data, size, flags, address, length); });
 }
 
 bool is_good_vector(const iovec* vector, int count) noexcept {
@@ -144,7 +145,7 @@ ssize_t read_any(int fd, void* data, size_t size) {
     if (__builtin_expect(socket == nullptr, false)) {
         return real.read(fd, data, size);
     }
-    return size == 0 ? 0 : answer<ssize_t>(cancellable([&] { return socket::receive(*socket, fd, data, size, 0); }));
+    return size == 0 ? 0 : answer<ssize_t>(cancellable([&] { return socket::receive(*socket, fd, data, size, 0); }), [&] { return read_any(fd, data, size); });
 }
 
 ssize_t write_any(int fd, const void* data, size_t size) {
@@ -152,7 +153,7 @@ ssize_t write_any(int fd, const void* data, size_t size) {
     if (__builtin_expect(!word.is_socket(), false)) {
         return word.is_candidate() ? send_named(fd, data, size, 0, nullptr, 0) : real.write(fd, data, size);
     }
-    return sent(cancellable([&] { return socket::send(word.socket(), data, size, 0); }), word, 0);
+    return sent(cancellable([&] { return socket::send(word.socket(), data, size, 0); }), word, 0, [&] { return write_any(fd, data, size); });
 }
 
 ssize_t send_any(int fd, const void* data, size_t size, int flags) {
@@ -160,7 +161,7 @@ ssize_t send_any(int fd, const void* data, size_t size, int flags) {
     if (__builtin_expect(!word.is_socket(), false)) {
         return word.is_candidate() ? send_named(fd, data, size, flags, nullptr, 0) : real.send(fd, data, size, flags);
     }
-    return sent(cancellable([&] { return socket::send(word.socket(), data, size, flags); }), word, flags);
+    return sent(cancellable([&] { return socket::send(word.socket(), data, size, flags); }), word, flags, [&] { return send_any(fd, data, size, flags); });
 }
 
 ssize_t receive_any(int fd, void* data, size_t size, int flags) {
@@ -168,7 +169,7 @@ ssize_t receive_any(int fd, void* data, size_t size, int flags) {
     if (__builtin_expect(socket == nullptr, false)) {
         return real.recv(fd, data, size, flags);
     }
-    return answer<ssize_t>(cancellable([&] { return socket::receive(*socket, fd, data, size, flags); }));
+    return answer<ssize_t>(cancellable([&] { return socket::receive(*socket, fd, data, size, flags); }), [&] { return receive_any(fd, data, size, flags); });
 }
 
 ssize_t receive_from(int fd, void* data, size_t size, int flags, sockaddr* address, socklen_t* length) {
@@ -198,8 +199,12 @@ ssize_t read_vector(int fd, const iovec* vector, int count, off_t offset, int fl
     if (const long error = flags_of(vector, count, offset, flags, message_flags); error != 0) {
         return answer<ssize_t>(error);
     }
+    if (is_empty(vector, count)) {
+        return 0;
+    }
     msghdr message = message_of(vector, count);
-    return is_empty(vector, count) ? 0 : answer<ssize_t>(cancellable([&] { return socket::receive_message(word.socket(), fd, &message, message_flags); }));
+    const long result = cancellable([&] { return socket::receive_message(word.socket(), fd, &message, message_flags); });
+    return answer<ssize_t>(result, [&] { return read_vector(fd, vector, count, offset, flags); });
 }
 
 ssize_t write_vector(int fd, const iovec* vector, int count, off_t offset, int flags) {
@@ -211,8 +216,12 @@ ssize_t write_vector(int fd, const iovec* vector, int count, off_t offset, int f
     if (const long error = flags_of(vector, count, offset, flags, message_flags); error != 0) {
         return answer<ssize_t>(error);
     }
+    if (is_empty(vector, count)) {
+        return 0;
+    }
     const msghdr message = message_of(vector, count);
-    return is_empty(vector, count) ? 0 : sent(cancellable([&] { return socket::send_message(word.socket(), &message, message_flags); }), word, message_flags);
+    const long result = cancellable([&] { return socket::send_message(word.socket(), &message, message_flags); });
+    return sent(result, word, message_flags, [&] { return write_vector(fd, vector, count, offset, flags); });
 }
 
 bool is_past(const timespec& deadline) noexcept {
@@ -244,9 +253,9 @@ int receive_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags
         const long result = cancellable([&] { return receive_checked(fd, word, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE); });
         if (result < 0) {
             if (done != 0 && result != -EAGAIN) {
-                socket::leave_error(word.socket(), static_cast<int>(-result));
+                socket::leave_error(word.socket(), result == -socket::call_again ? EINTR : static_cast<int>(-result));
             }
-            return done != 0 ? static_cast<int>(done) : answer(result);
+            return done != 0 ? static_cast<int>(done) : answer(result, [&] { return ::recvmmsg(fd, messages, count, flags, const_cast<timespec*>(timeout)); });
         }
         messages[done++].msg_len = static_cast<unsigned>(result);
         if ((flags & MSG_WAITFORONE) != 0) {
@@ -267,7 +276,8 @@ int send_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags) {
         const long side = route_message(fd, word, message, flags);
         const long result = side < 0 ? side : cancellable([&] { return side > 0 ? socket::send_message(word.socket(), &message, flags) : sys::sendmsg(fd, &message, flags); });
         if (result < 0) {
-            const int answered = side > 0 ? sent<int>(result, word, flags) : answer<int>(result);  // SIGPIPE also after some have gone
+            const auto again = [&] { return done != 0 ? 0 : ::sendmmsg(fd, messages, count, flags); };
+            const int answered = side > 0 ? sent<int>(result, word, flags, again) : answer<int>(result);  // SIGPIPE also after some have gone
             return done != 0 ? static_cast<int>(done) : answered;
         }
         messages[done].msg_len = static_cast<unsigned>(result);
@@ -307,8 +317,11 @@ SHUNT_EXPORT ssize_t readv(int fd, const iovec* vector, int count) {
     if (!is_good_vector(vector, count)) {
         return answer<ssize_t>(-EINVAL);
     }
+    if (is_empty(vector, count)) {
+        return 0;
+    }
     msghdr message = message_of(vector, count);
-    return is_empty(vector, count) ? 0 : answer<ssize_t>(cancellable([&] { return shunt::socket::receive_message(word.socket(), fd, &message, 0); }));
+    return answer<ssize_t>(cancellable([&] { return shunt::socket::receive_message(word.socket(), fd, &message, 0); }), [&] { return ::readv(fd, vector, count); });
 }
 SHUNT_EXPORT ssize_t writev(int fd, const iovec* vector, int count) {
     const Word word = fds.find(fd);
@@ -351,7 +364,7 @@ SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
     if (side <= 0) {
         return side < 0 ? answer<ssize_t>(side) : real.sendmsg(fd, message, flags);
     }
-    return sent(cancellable([&] { return shunt::socket::send_message(word.socket(), message, flags); }), word, flags);
+    return sent(cancellable([&] { return shunt::socket::send_message(word.socket(), message, flags); }), word, flags, [&] { return ::sendmsg(fd, message, flags); });
 }
 SHUNT_EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
     const Word word = fds.find(fd);
@@ -380,7 +393,7 @@ SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
     if (!word.is_socket() || shunt::is_bad_pointer(message)) {
         return real.recvmsg(fd, message, flags);
     }
-    return answer<ssize_t>(cancellable([&] { return receive_checked(fd, word, message, flags); }));
+    return answer<ssize_t>(cancellable([&] { return receive_checked(fd, word, message, flags); }), [&] { return ::recvmsg(fd, message, flags); });
 }
 SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
     const Word word = fds.find(fd);

@@ -61,7 +61,7 @@ ssize_t send_any_file(int out, int in, off_t* offset, size_t size) {
     if (!word.is_socket()) {
         return real.sendfile(out, in, offset, size);
     }
-    return answer<ssize_t>(fds.find(in).is_socket() ? -EINVAL : send_file(word, in, offset, size));
+    return answer<ssize_t>(fds.find(in).is_socket() ? -EINVAL : send_file(word, in, offset, size), [&] { return send_any_file(out, in, offset, size); });
 }
 
 bool is_pipe(int fd) noexcept {
@@ -122,17 +122,24 @@ ssize_t splice_any(int in, off64_t* in_offset, int out, off64_t* out_offset, siz
     if (size == 0) {
         return 0;
     }
-    if (sys::fcntl(to.is_socket() ? in : out, F_GETFD) < 0) {
-        return answer<ssize_t>(-EBADF);
-    }
     constexpr unsigned known = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT;
-    if ((flags & ~known) != 0 || !is_pipe(to.is_socket() ? in : out)) {
+    if ((flags & ~known) != 0) {
         return answer<ssize_t>(-EINVAL);
     }
-    if (in_offset != nullptr || out_offset != nullptr) {
-        return answer<ssize_t>((to.is_socket() ? in_offset : out_offset) != nullptr ? -ESPIPE : -EINVAL);
+    const int other = to.is_socket() ? in : out;
+    const long mode = sys::fcntl(other, F_GETFL);
+    const bool has_pipe = mode >= 0 && is_pipe(other);
+    if (has_pipe && (to.is_socket() ? in_offset : out_offset) != nullptr) {
+        return answer<ssize_t>(-ESPIPE);
     }
-    return answer<ssize_t>(to.is_socket() ? splice_out(in, to, size, flags) : splice_in(in, from, out, size, flags));
+    if (mode < 0 || (mode & O_ACCMODE) == (to.is_socket() ? O_WRONLY : O_RDONLY)) {
+        return answer<ssize_t>(-EBADF);
+    }
+    if (!has_pipe || in_offset != nullptr || out_offset != nullptr) {
+        return answer<ssize_t>(-EINVAL);
+    }
+    const long result = to.is_socket() ? splice_out(in, to, size, flags) : splice_in(in, from, out, size, flags);
+    return answer<ssize_t>(result, [&] { return splice_any(in, in_offset, out, out_offset, size, flags); });
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "base/sys.hpp"
+#include "socket/socket.hpp"
 
 // A name of libc's that this library answers instead.
 #define SHUNT_EXPORT __attribute__((visibility("default")))
@@ -21,6 +22,15 @@ inline T answer(long result) noexcept {
     if (__builtin_expect(result < 0, false)) {
         errno = static_cast<int>(-result);
         return static_cast<T>(-1);
+    }
+    return static_cast<T>(result);
+}
+
+// As answer, of a call that may have to begin anew.
+template <class T = int, class Again>
+inline T answer(long result, Again again) {
+    if (__builtin_expect(result < 0, false)) {
+        return result == -socket::call_again ? again() : answer<T>(result);
     }
     return static_cast<T>(result);
 }

@@ -208,6 +208,7 @@ int connect_any(int fd, const sockaddr* given, socklen_t length) {
         return real.connect(fd, given, length);  // which says what is wrong
     }
     const sockaddr* address = name.get();
+    const auto again = [&] { return connect_any(fd, given, length); };
     const bool is_open = word.is_candidate() || (word.is_socket() && socket::is_both(word.socket()));
     if (is_open && length >= sizeof(sa_family_t) && address->sa_family != AF_UNSPEC) {
         const Decision decision = Runtime::instance().decide_peer(word.is_stream(), address, length);
@@ -215,7 +216,7 @@ int connect_any(int fd, const sockaddr* given, socklen_t length) {
             return connect_by_kernel(fd, word, decision, address, length);
         }
         if (word.is_candidate()) {
-            return answer(connect_candidate(fd, word, address, length));
+            return answer(connect_candidate(fd, word, address, length), again);
         }
         leave_kernel_side(fd, word);
         log_ours(fd, word, address, length);
@@ -223,14 +224,14 @@ int connect_any(int fd, const sockaddr* given, socklen_t length) {
     if (word.is_socket() && !word.is_stream() && socket::is_both(word.socket()) && length >= sizeof(sa_family_t)) {
         sys::call(SYS_connect, fd, sys::word(address), length);  // dissolved on both sides
     }
-    return word.is_socket() ? answer(cancellable([&] { return socket::connect(word.socket(), address, length); })) : real.connect(fd, address, length);
+    return word.is_socket() ? answer(cancellable([&] { return socket::connect(word.socket(), address, length); }), again) : real.connect(fd, address, length);
 }
 
 // ---------------------------------------------------------------- accept
 
 // A loop that accepts until EAGAIN ends here, without making a descriptor in vain.
 bool would_block(int fd, Word listener) noexcept {
-    if (!socket::is_nonblocking(listener.socket()) || socket::readiness(listener.socket()) != 0) {
+    if (!socket::is_nonblocking(listener.socket()) || !socket::is_listener(listener.socket()) || socket::readiness(listener.socket()) != 0) {
         return false;
     }
     pollfd kernel{fd, POLLIN, 0};
@@ -282,7 +283,7 @@ int accept_any(int fd, sockaddr* address, socklen_t* length, int flags) {
     const long result = cancellable([&] { return socket::accept(listener.socket(), fd, &accepted, address, length); });
     if (accepted == nullptr) {
         made.close();
-        return result < 0 ? answer(result) : real.accept4(fd, address, length, flags);
+        return result < 0 ? answer(result, [&] { return accept_any(fd, address, length, flags); }) : real.accept4(fd, address, length, flags);
     }
     socket::set_nonblocking(*accepted, (flags & SOCK_NONBLOCK) != 0);
     Word before;
@@ -379,7 +380,7 @@ SHUNT_EXPORT int shutdown(int fd, int how) noexcept {
         return real.shutdown(fd, how);
     }
     const long result = socket_layer::shutdown(word.socket(), how);
-    if (result == 0 && socket_layer::is_both(word.socket())) {
+    if ((result == 0 || result == -ENOTCONN) && socket_layer::is_both(word.socket())) {  // readers there are woken in any case
         shunt::sys::call(SYS_shutdown, fd, how);
     }
     return answer(result);

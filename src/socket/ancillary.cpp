@@ -23,10 +23,10 @@ timespec wall_time_of(const Layer& layer, std::int64_t stamp_ns) noexcept {
 
 // SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMPING, as asked.
 void add_arrival(ControlWriter& writer, const Layer& layer, const Socket& socket, std::uint32_t timestamping, std::int64_t stamp_ns) noexcept {
-    if (socket.timestamp_ns) {
+    if (socket.receives.timestamp_ns) {
         const timespec at = wall_time_of(layer, stamp_ns);
         writer.add(SOL_SOCKET, SO_TIMESTAMPNS, &at, sizeof at);
-    } else if (socket.timestamp) {
+    } else if (socket.receives.timestamp) {
         const timespec at = wall_time_of(layer, stamp_ns);
         const timeval coarse{at.tv_sec, at.tv_nsec / 1000};
         writer.add(SOL_SOCKET, SO_TIMESTAMP, &coarse, sizeof coarse);
@@ -71,17 +71,22 @@ bool is_interface_of_ours(const Layer& layer, unsigned index) noexcept {
 }  // namespace
 
 void ControlWriter::add(int level, int type, const void* data, std::size_t size) noexcept {
-    if (message_.msg_control == nullptr || room_ < CMSG_SPACE(size)) {
+    if (message_.msg_control == nullptr || room_ < sizeof(cmsghdr)) {
         message_.msg_flags |= MSG_CTRUNC;
         return;
+    }
+    const std::size_t given = std::min(CMSG_LEN(size), room_);  // as Linux: as much of the last one as there is room for
+    if (given < CMSG_LEN(size)) {
+        message_.msg_flags |= MSG_CTRUNC;
     }
     auto* header = reinterpret_cast<cmsghdr*>(static_cast<char*>(message_.msg_control) + message_.msg_controllen);
     header->cmsg_level = level;
     header->cmsg_type = type;
-    header->cmsg_len = CMSG_LEN(size);
-    std::memcpy(CMSG_DATA(header), data, size);
-    message_.msg_controllen += CMSG_SPACE(size);
-    room_ -= CMSG_SPACE(size);
+    header->cmsg_len = given;
+    std::memcpy(CMSG_DATA(header), data, given - sizeof(cmsghdr));
+    const std::size_t taken = std::min(CMSG_SPACE(size), room_);
+    message_.msg_controllen += taken;
+    room_ -= taken;
 }
 
 void ControlWriter::add_stamps(const Layer& layer, Time at) noexcept {
@@ -182,7 +187,7 @@ void write_stream_ancillary(const Layer& layer, const Socket& socket, std::int64
 }
 
 void write_ancillary(Layer& layer, const Socket& socket, const Packet& packet, msghdr& message) noexcept {
-    if (message.msg_control == nullptr) {
+    if (!socket.receives.is_any() && socket.options.timestamping == 0) {
         message.msg_controllen = 0;
         return;
     }

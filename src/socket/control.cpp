@@ -96,6 +96,9 @@ void send_signals(const Socket& socket, std::uint8_t news) noexcept {
 
 long control(Socket& socket, unsigned long request, void* argument) noexcept {
     Guard guard(layer());
+    if (is_gone(socket)) [[unlikely]] {
+        return -EBADF;
+    }
     switch (request) {
         case FIONREAD:
             guard.layer().stack->poll(guard.layer().now());
@@ -125,6 +128,7 @@ long control(Socket& socket, unsigned long request, void* argument) noexcept {
 bool has_corked(const Socket& socket) noexcept { return socket.udp != nullptr && socket.udp->corked_to.address != 0; }
 bool is_both(const Socket& socket) noexcept { return socket.is_both; }
 void set_both(Socket& socket, bool both) noexcept { socket.is_both = both; }
+bool is_listener(const Socket& socket) noexcept { return socket.listener != nullptr; }
 bool is_stream(const Socket& socket) noexcept { return socket.type == SOCK_STREAM; }
 void set_nonblocking(Socket& socket, bool on) noexcept { socket.nonblocking = on; }
 bool is_nonblocking(const Socket& socket) noexcept { return socket.nonblocking; }

@@ -1,6 +1,7 @@
 // Holding the stack's lock, and waiting under it. Private to src/socket/.
 #pragma once
 
+#include <cerrno>
 #include <span>
 
 #include "socket/state.hpp"
@@ -54,7 +55,19 @@ void send_keeper_to_nap(Layer& layer) noexcept;
 // Whoever sleeps looks again. With the lock held.
 void wake_all(Layer& layer) noexcept;
 
-enum class Wake : std::uint8_t { ready, kernel_ready, timed_out, interrupted };
+enum class Wake : std::uint8_t { ready, kernel_ready, timed_out, interrupted, restarts };
+
+// What a wait gives a call: 0 when it is time to try again, else -errno.
+constexpr long error_of(Wake wake) noexcept {
+    switch (wake) {
+        case Wake::ready:
+        case Wake::kernel_ready: return 0;
+        case Wake::timed_out: return -EAGAIN;
+        case Wake::interrupted: return -EINTR;
+        case Wake::restarts: return -call_again;
+    }
+    return -EINTR;
+}
 
 // What a wait waits for.
 struct WaitFor {
@@ -62,7 +75,7 @@ struct WaitFor {
     std::span<EpollSet* const> sets;
     std::span<pollfd> kernel;          // kernel descriptors; revents are filled when Wake::kernel_ready
     Time deadline = never;
-    bool restartable = true;           // SA_RESTART handlers do not end it
+    bool restartable = true;           // the call begins anew after a SA_RESTART handler
 };
 
 // Polls, spins, sleeps until ready(context) says so. The lock is held on entry and on return, not in between.

@@ -80,6 +80,14 @@ void tell(Layer& layer, Socket& socket) noexcept {
     }
 }
 
+void tell_sent(Layer& layer, Socket& socket) noexcept {
+    for (Interest* interest = socket.interests; interest != nullptr; interest = interest->next_of_source) {
+        if ((interest->events & (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND)) != 0) {
+            tell(layer, *interest);
+        }
+    }
+}
+
 void dispatch(Layer& layer) noexcept {
     while (Endpoint* endpoint = layer.stack->changed().pop()) {
         const std::uint8_t news = std::exchange(endpoint->news, std::uint8_t{0});
@@ -226,6 +234,9 @@ long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
         return -EFAULT;
     }
     Guard guard(layer());
+    if (is_gone(socket)) [[unlikely]] {
+        return -EBADF;
+    }
     Address name{socket.bound_address, socket.bound_port};
     if (socket.udp != nullptr) {
         name = {socket.udp->local_address, socket.udp->local_port};
@@ -251,6 +262,9 @@ long peer_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
         return -EFAULT;
     }
     Guard guard(layer());
+    if (is_gone(socket)) [[unlikely]] {
+        return -EBADF;
+    }
     return name_of_peer(socket, address, length);
 }
 

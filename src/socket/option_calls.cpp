@@ -177,6 +177,9 @@ long get_option(Socket& socket, int level, int name, void* value, socklen_t* len
         return length == nullptr ? -EFAULT : -EINVAL;
     }
     Guard guard(layer());
+    if (is_gone(socket)) [[unlikely]] {
+        return -EBADF;
+    }
     const Value out{value, length, level == IPPROTO_IP};
     return is_structure(level, name) ? get_structure(socket, level, name, out) : row->get(guard.layer(), socket, out);
 }
@@ -186,6 +189,9 @@ long set_option(Socket& socket, int level, int name, const void* value, socklen_
         return -EINVAL;
     }
     Guard guard(layer());
+    if (is_gone(socket)) [[unlikely]] {
+        return -EBADF;
+    }
     if (is_structure(level, name)) {
         return set_structure(socket, level, name, value, length);
     }

@@ -273,7 +273,7 @@ long set_buffer_locks(Layer& layer, Socket& socket, int value) noexcept {
 }
 
 long get_mtu(Layer&, Socket& socket, Value value) noexcept {
-    if (socket.connection != nullptr) {
+    if (socket.connection != nullptr && !socket.is_bound_anew) {
         return value.give(socket.connection->path.mtu);
     }
     return socket.udp != nullptr && socket.udp->path ? value.give(socket.udp->path->mtu) : -ENOTCONN;
@@ -314,10 +314,10 @@ const Row rows[] = {
     {SOL_SOCKET, SO_RCVLOWAT, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(s.rcvlowat)); }, set_receive_low_water, true},
     {SOL_SOCKET, SO_RCVBUFFORCE, nullptr, [](Layer& l, Socket& s, int value) noexcept { return put_receive_buffer(l, s, value); }, false},
     {SOL_SOCKET, SO_SNDBUFFORCE, nullptr, [](Layer& l, Socket& s, int value) noexcept { return put_send_buffer(l, s, value); }, false},
-    {SOL_SOCKET, SO_TIMESTAMP, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.timestamp ? 1 : 0); },
-     [](Layer&, Socket& s, int value) noexcept -> long { s.timestamp = value != 0; s.timestamp_ns = false; return 0; }, true},
-    {SOL_SOCKET, SO_TIMESTAMPNS, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.timestamp_ns ? 1 : 0); },
-     [](Layer&, Socket& s, int value) noexcept -> long { s.timestamp_ns = value != 0; s.timestamp = s.timestamp && value == 0; return 0; }, true},
+    {SOL_SOCKET, SO_TIMESTAMP, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.receives.timestamp ? 1 : 0); },
+     [](Layer&, Socket& s, int value) noexcept -> long { s.receives.timestamp = value != 0; s.receives.timestamp_ns = false; return 0; }, true},
+    {SOL_SOCKET, SO_TIMESTAMPNS, [](Layer&, Socket& s, Value v) noexcept { return v.give(s.receives.timestamp_ns ? 1 : 0); },
+     [](Layer&, Socket& s, int value) noexcept -> long { s.receives.timestamp_ns = value != 0; s.receives.timestamp = s.receives.timestamp && value == 0; return 0; }, true},
     {SOL_SOCKET, SO_MAX_PACING_RATE,
      [](Layer&, Socket& s, Value v) noexcept {
          const float rate = tcp_options(s).max_pacing_rate;

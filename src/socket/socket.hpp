@@ -41,6 +41,7 @@ bool has_corked(const Socket& socket) noexcept;       // parts of a datagram wai
 bool is_both(const Socket& socket) noexcept;          // the kernel's side is alive too (bound to the wildcard)
 void set_both(Socket& socket, bool both) noexcept;
 bool is_stream(const Socket& socket) noexcept;
+bool is_listener(const Socket& socket) noexcept;
 void set_nonblocking(Socket& socket, bool on) noexcept;  // mirrors O_NONBLOCK of the kernel's description
 bool is_nonblocking(const Socket& socket) noexcept;
 void set_on_device(Socket& socket, bool on) noexcept;    // SO_BINDTODEVICE named our interface
@@ -58,6 +59,9 @@ long listen(Socket& socket, int backlog) noexcept;
 long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, socklen_t* length) noexcept;
 long connect(Socket& socket, const sockaddr* address, socklen_t length) noexcept;
 long shutdown(Socket& socket, int how) noexcept;
+
+// -call_again of a call that blocked: a handler with SA_RESTART ran. It begins anew, with its descriptor, which may stand for something else by now (ERESTARTSYS).
+inline constexpr int call_again = 512;
 
 // Flags as send(2) and recv(2). On a UDP socket that is_both(), a datagram to an address that is not ours must have been sent to the kernel by the shim
 // before (see Runtime::decide_peer); receiving takes from both sides.

@@ -41,6 +41,7 @@ struct Socket {
     bool is_disconnecting = false;  // Linux's SS_DISCONNECTING: nothing but connect(AF_UNSPEC) leads on
     bool is_bound = false;
     bool has_own_port = false;    // bind() named it: it outlives a connection
+    bool is_bound_anew = false;   // since its connection ended, which had given up its port
     std::uint8_t shut = 0;        // shut_for_... of a TCP socket that is not connected
     int error = 0;                // pending, of a TCP socket that is not connected
     bool v6only = false;
@@ -56,15 +57,16 @@ struct Socket {
     bool reuse_port = false;
     bool broadcast = false;
     struct {                      // what recvmsg tells beside the data
+        bool is_any() const noexcept { return pktinfo || pktinfo_v6 || ttl || tos || destination || drops || timestamp || timestamp_ns; }
         bool pktinfo : 1 = false;
         bool pktinfo_v6 : 1 = false;
         bool ttl : 1 = false;
         bool tos : 1 = false;
         bool destination : 1 = false;  // IP_RECVORIGDSTADDR
         bool drops : 1 = false;        // SO_RXQ_OVFL
+        bool timestamp : 1 = false;    // SO_TIMESTAMP
+        bool timestamp_ns : 1 = false; // SO_TIMESTAMPNS
     } receives;
-    bool timestamp = false;       // SO_TIMESTAMP
-    bool timestamp_ns = false;    // SO_TIMESTAMPNS
     bool inq = false;             // TCP_INQ: recvmsg says how much is left
     bool zerocopy = false;        // SO_ZEROCOPY: MSG_ZEROCOPY counts
     SignalOwner signals;
@@ -162,7 +164,11 @@ void make_ready(EpollSet& set, Interest& interest) noexcept;
 // Something happened: onto the ready list, and everybody is woken who waits for the set, or for a set that it is in.
 void tell(Layer& layer, Interest& interest) noexcept;
 void tell(Layer& layer, Socket& socket) noexcept;
+// A datagram has left: as on Linux an edge for who waits for room, though there was room before.
+void tell_sent(Layer& layer, Socket& socket) noexcept;
 void drop_reference(Layer& layer, EpollSet& set) noexcept;
+// What bind has reserved, if anything.
+void give_up_port(Stack& stack, Socket& socket) noexcept;
 std::uint32_t events_of(const Layer& layer, const Interest& interest) noexcept;
 
 // getpeername's answer. With the lock held.

@@ -17,7 +17,7 @@ constexpr std::size_t vector_max = 1024;  // IOV_MAX
 
 bool is_nonblocking_call(const Socket& socket, int flags) noexcept { return socket.nonblocking || (flags & MSG_DONTWAIT) != 0; }
 
-// Waits for one socket; 0 when it is time to try again, else -errno (-EAGAIN for a time-out). `kernel`: its other side.
+// Waits for one socket. `kernel`: its other side.
 template <class IsReady>
 long wait_for(Guard& guard, Socket& socket, pollfd* kernel, Time deadline, bool restartable, IsReady is_ready) noexcept {
     Socket* sockets[] = {&socket};
@@ -29,13 +29,7 @@ long wait_for(Guard& guard, Socket& socket, pollfd* kernel, Time deadline, bool 
     what.deadline = deadline;
     what.restartable = restartable;
     const Layer& layer = guard.layer();
-    switch (wait_until(guard, what, [&] { return is_ready(layer, socket); })) {
-        case Wake::ready:
-        case Wake::kernel_ready: return 0;
-        case Wake::timed_out: return -EAGAIN;
-        case Wake::interrupted: return -EINTR;
-    }
-    return -EINTR;
+    return error_of(wait_until(guard, what, [&] { return is_ready(layer, socket); }));
 }
 
 bool has_ended(const tcp::Connection& c) noexcept {
@@ -100,6 +94,10 @@ long write_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, i
         vector = vector.first(vector.size() - 1);  // the last piece that has bytes ends the write
     }
     long sent = 0;
+    if (vector.empty() && socket.connection->is_opening()) [[unlikely]] {  // nothing to send, and still it waits for its peer
+        const long error = nonblocking ? -EAGAIN : wait_for(guard, socket, nullptr, deadline, socket.sndtimeo == Duration::max(), may_write);
+        return error != 0 ? error : send_error(socket);
+    }
     for (std::size_t i = 0; i < vector.size(); ++i) {
         std::span<const std::byte> left(static_cast<const std::byte*>(vector[i].iov_base), vector[i].iov_len);
         if (skip != 0) [[unlikely]] {
@@ -203,6 +201,9 @@ long receive_urgent(Layer& layer, Socket& socket, msghdr& message, int flags) no
         return 0;
     }
     if ((flags & MSG_TRUNC) == 0) {
+        if (is_bad_pointer(piece->iov_base)) {
+            return -EFAULT;
+        }
         std::memcpy(piece->iov_base, &*byte, 1);
     }
     return 1;
@@ -262,9 +263,6 @@ long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
         std::size_t filled = 0;
         while (filled < piece.iov_len) {
             tcp::Connection& c = *socket.connection;
-            if (is_bad_pointer(piece.iov_base) && c.rcv_queued != 0 && (flags & MSG_TRUNC) == 0) {
-                return received != 0 ? received : -EFAULT;
-            }
             auto* to = (flags & MSG_TRUNC) != 0 ? nullptr : static_cast<std::byte*>(piece.iov_base) + filled;
             auto room = static_cast<long>(std::min<std::size_t>(piece.iov_len - filled, 0x7fff'ffff));
             if (c.urgent != tcp::Urgent::none) [[unlikely]] {
@@ -274,6 +272,9 @@ long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
                 }
             }
             if (c.rcv_queued != 0) {
+                if (is_bad_pointer(piece.iov_base) && (flags & MSG_TRUNC) == 0) [[unlikely]] {
+                    return received != 0 ? received : -EFAULT;
+                }
                 stamp_ns = c.rcv_queue.front()->meta().stamp_ns;
             }
             const std::uint32_t n = c.rcv_queued != 0 ? tcp.receive(c, to, static_cast<std::uint32_t>(room), peek, static_cast<std::uint32_t>(peeked), now) : 0;
@@ -333,7 +334,7 @@ long receive_stream(Guard& guard, Socket& socket, msghdr& message, int flags) no
     }
     const std::size_t room = message.msg_controllen;
     tell_nothing(message, flags);
-    if (room != 0 || socket.timestamp || socket.timestamp_ns || socket.inq) [[unlikely]] {  // without room, that there is none
+    if (room != 0 || socket.receives.timestamp || socket.receives.timestamp_ns || socket.inq) [[unlikely]] {  // without room, that there is none
         message.msg_controllen = room;
         write_stream_ancillary(guard.layer(), socket, stamp_ns, message);
     }
@@ -450,6 +451,9 @@ long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flag
     const std::span vector(message.msg_iov, message.msg_iovlen);
     const auto sent = vector.size() <= few ? send_pieces<few>(layer, udp, vector, to, flags, now) : send_pieces<vector_max>(layer, udp, vector, to, flags, now);
     layer.stack->flush(now);
+    if (socket.interests != nullptr) [[unlikely]] {
+        tell_sent(layer, socket);
+    }
     if (!sent) {
         return -code_of(sent.error());
     }
@@ -518,25 +522,6 @@ long receive_datagram(Guard& guard, Socket& socket, int fd, msghdr& message, int
         }
     }
 }
-
-// Keeps a description alive through a call that may sleep; another thread may close its last descriptor meanwhile.
-class Hold {
-public:
-    Hold(Guard& guard, Socket& socket) noexcept : guard_(guard), socket_(socket) { ++socket.references; }
-    ~Hold() {
-        if (socket_.references == 1) {
-            drop_last_reference(guard_, socket_);
-        } else {
-            --socket_.references;
-        }
-    }
-    Hold(const Hold&) = delete;
-    Hold& operator=(const Hold&) = delete;
-
-private:
-    Guard& guard_;
-    Socket& socket_;
-};
 
 }  // namespace
 

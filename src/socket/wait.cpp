@@ -35,15 +35,12 @@ void run_deferred_signals(ThreadState& thread) noexcept {
     }
 }
 
-// A handler ran since the call began: does the call end?
-bool is_interrupted(ThreadState& thread, bool restartable) noexcept {
-    if (!thread.was_interrupted) {
-        return false;
-    }
+// A handler has run since the call began.
+Wake end_interrupted(ThreadState& thread, bool restartable) noexcept {
     const bool ends = thread.must_return || !restartable;
     thread.was_interrupted = false;
     thread.must_return = false;
-    return ends;
+    return ends ? Wake::interrupted : Wake::restarts;
 }
 
 void wake_sleepers(Layer& layer, SleeperMask mask) noexcept {
@@ -285,7 +282,10 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
                 guard.enter();
             }
         }
-        if ((thread.was_interrupted && is_interrupted(thread, what.restartable)) || (is_cancelled != nullptr && is_cancelled())) {
+        if (thread.was_interrupted) {
+            return end_interrupted(thread, what.restartable);
+        }
+        if (is_cancelled != nullptr && is_cancelled()) {
             return Wake::interrupted;
         }
         now = layer.now();

@@ -378,10 +378,6 @@ void Tcp::check_reset(Connection& c, const Segment& seg, Time now) noexcept {
         case State::close_wait:
             finish(c, EPIPE);
             return;
-        case State::closing:
-        case State::last_ack:
-            finish(c, 0);
-            return;
         default:
             finish(c, ECONNRESET);
             return;

@@ -486,7 +486,7 @@ void Udp::input(Packet* packet, const Ipv4Verdict& ip, Time now, bool& no_socket
         return;
     }
     const std::uint32_t memory = packet->buffer_bytes();
-    if (endpoint->rcv_queued + memory > endpoint->rcvbuf + 2048 || (memory_pressure_ && endpoint->rcv_queued != 0)) {
+    if (endpoint->rcv_queued != 0 && (endpoint->rcv_queued + memory > endpoint->rcvbuf + 2048 || memory_pressure_)) {  // one has room in the smallest buffer
         ++endpoint->drops;
         return drop(DropReason::udp_queue_full);
     }

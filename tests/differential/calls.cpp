@@ -61,6 +61,8 @@ std::span<const Operation> operations() {
         // Of the main thread with a worker: see player.cpp.
         {"join", 0, never, {in(worker)}, nullptr},
         {"signal", 0, never, {in(worker), in(signal)}, nullptr},
+        {"fork", 0, never, {}, nullptr},
+        {"end_child", 0, never, {}, nullptr},
     };
     return table;
 }

@@ -13,7 +13,7 @@ namespace {
 
 class Generator {
 public:
-    explicit Generator(std::uint64_t seed) : random_(seed) { roles_.fill(empty); }
+    explicit Generator(std::uint64_t seed) : random_(seed), has_child_(seed % 8 == 7) { roles_.fill(empty); }
     Plan make(int steps);
 
 private:
@@ -30,10 +30,15 @@ private:
     void add_tcp_pair();
     void add_udp_pair();
     void add_blocked_call();
+    void add_child_step();
     std::string slot_name(unsigned roles) { return kinds::slot[choose_slot(roles)].name; }
 
     std::mt19937_64 random_;
     std::array<unsigned, slot_count> roles_;
+    std::array<unsigned, slot_count> other_roles_{};  // of the process that does not make this step
+    const bool has_child_;
+    bool is_forked_ = false;
+    int actor_ = -1;  // of the steps that are added
     unsigned workers_busy_ = 0;
     bool chooses_well_ = true;
     Plan plan_;
@@ -106,6 +111,7 @@ void Generator::avoid_known(Step& step) {
 }
 
 void Generator::add(Step step) {
+    step.worker = step.worker < 0 ? actor_ : step.worker;
     follow(step);
     plan_.push_back(step);
 }
@@ -209,6 +215,30 @@ void Generator::add_blocked_call() {
     }
 }
 
+// Now and then the second process ends, and another is forked.
+void Generator::add_child_step() {
+    if (!is_forked_ || one_in(40)) {
+        for (std::size_t i = 0; i < slot_count && !is_forked_; ++i) {
+            if ((roles_[i] & (tcp_fresh | udp_fresh)) != 0) {
+                add("close " + std::string(kinds::slot[i].name));  // such a one gets its side in one process only
+            }
+        }
+        add(is_forked_ ? "end_child" : "fork");
+        other_roles_ = roles_;
+        is_forked_ = !is_forked_;
+        return;
+    }
+    roles_.swap(other_roles_);
+    actor_ = in_child;
+    if (one_in(20)) {
+        one_in(2) ? add_tcp_pair() : add_udp_pair();
+    } else {
+        add(any_step());
+    }
+    actor_ = -1;
+    roles_.swap(other_roles_);
+}
+
 Plan Generator::make(int steps) {
     const bool has_threads = one_in(8);
     const unsigned flavour = below(4);
@@ -217,6 +247,8 @@ Plan Generator::make(int steps) {
         const auto held = std::count_if(roles_.begin(), roles_.end(), [](unsigned role) { return role != empty; });
         if (held < 3 || one_in(25)) {
             (flavour == 0 || (flavour == 1 && one_in(2))) ? add_udp_pair() : add_tcp_pair();
+        } else if (has_child_ && one_in(is_forked_ ? 2 : 6)) {
+            add_child_step();
         } else if (has_threads && one_in(6)) {
             add_blocked_call();
         } else if (one_in(400)) {

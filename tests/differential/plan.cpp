@@ -20,6 +20,7 @@ namespace {
 
 constexpr Value slots[] = {{"s0", 0}, {"s1", 1}, {"s2", 2}, {"s3", 3}, {"s4", 4}, {"s5", 5}, {"s6", 6}, {"s7", 7}, {"s8", 8}, {"s9", 9}};
 constexpr Value workers[] = {{"w0", 0}, {"w1", 1}};
+constexpr const char* child_name = "child";
 constexpr Value domains[] = {{"inet", AF_INET, 40}, {"unix", AF_UNIX}};
 constexpr Value types[] = {{"stream", SOCK_STREAM, 5}, {"dgram", SOCK_DGRAM, 3}};
 constexpr Value socket_flags_of[] = {{"blocking", 0, 2}, {"nonblock", SOCK_NONBLOCK, 14}, {"nonblock|cloexec", SOCK_NONBLOCK | SOCK_CLOEXEC}, {"bad_flag", 0x40000000}};
@@ -106,7 +107,7 @@ const Operation* find_operation(std::string_view name) {
 }
 
 std::string text_of(const Step& step) {
-    std::string text = step.worker >= 0 ? std::string(workers[step.worker].name) + " " : "";
+    std::string text = step.worker >= 0 ? std::string(step.worker == in_child ? child_name : workers[step.worker].name) + " " : "";
     text += step.operation->name;
     for (std::size_t i = 0; i < step.operation->arguments.size(); ++i) {
         text += std::string(" ") + step.operation->arguments[i].kind[step.choices[i]].name;
@@ -117,8 +118,10 @@ std::string text_of(const Step& step) {
 std::optional<Step> step_of(std::string_view text) {
     std::vector<std::string_view> words = words_of(text);
     Step step;
-    if (!words.empty() && index_of(kinds::worker, words.front()) >= 0) {
-        step.worker = index_of(kinds::worker, words.front());
+    if (!words.empty()) {
+        step.worker = words.front() == child_name ? in_child : index_of(kinds::worker, words.front());
+    }
+    if (step.worker >= 0) {
         words.erase(words.begin());
     }
     step.operation = words.empty() ? nullptr : find_operation(words.front());

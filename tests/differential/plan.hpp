@@ -14,6 +14,7 @@ namespace differential {
 
 inline constexpr int slot_count = 10;
 inline constexpr int worker_count = 2;
+inline constexpr int in_child = worker_count;  // in place of a worker: the second process, see child.hpp
 inline constexpr int argument_max = 5;
 
 // A value that an argument may have, by name; the weight says how often the generator takes it.
@@ -55,7 +56,7 @@ struct Operation {
 
 struct Step {
     const Operation* operation = nullptr;
-    int worker = -1;                           // -1: the main thread
+    int worker = -1;                           // -1: the main thread; in_child
     std::array<std::uint8_t, argument_max> choices{};  // indexes into the arguments' kinds
     std::array<long, argument_max> numbers() const;
 };

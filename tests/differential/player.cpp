@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <sstream>
 #include <utility>
 
 namespace differential {
@@ -78,6 +79,11 @@ Player::Player(Hosts hosts) : hosts_(hosts) {
     install(restarting, SA_RESTART, [](int) {});
     install(interrupting, 0, [](int) {});
     install(SIGALRM, 0, [](int) {});
+    make_watch();
+}
+
+// Of the calling thread; a fork does not take it along.
+void Player::make_watch() {
     sigevent event{};
     event.sigev_notify = SIGEV_THREAD_ID;
     event.sigev_signo = SIGALRM;
@@ -95,23 +101,84 @@ void Player::play(const Plan& plan, const std::function<void(std::string_view)>&
     world_ = World{};
     world_.hosts = hosts_;
     for (const Step& step : plan) {
-        std::string text = std::to_string(world_.step) + " " + text_of(step) + (step.worker >= 0 ? start(step) : run_here(step));
-        text += collect();
-        if (const std::string news = world_.settle(pace_us_); !news.empty()) {
-            text += " |" + news;
-        }
-        if (const int count = broken_pipes.exchange(0); count != 0) {
-            text += " SIGPIPE*" + std::to_string(count);
+        std::string text = std::to_string(world_.step) + " " + text_of(step) + run(step);
+        text += collect() + news();
+        if (child_.is_there()) {
+            const std::string told = child_.ask("look");
+            text += told.empty() ? "" : " | child" + told;
         }
         line(text + "\n");
         ++world_.step;
     }
+    child_.end();
     end_workers();
     world_.close_all();
 }
 
+std::string Player::run(const Step& step) { return step.worker == in_child ? run_in_child(step) : step.worker >= 0 ? start(step) : run_here(step); }
+
+// What has changed since the last step.
+std::string Player::news() {
+    const std::string changed = world_.settle(pace_us_);
+    std::string text = changed.empty() ? "" : " |" + changed;
+    if (const int count = broken_pipes.exchange(0); count != 0) {
+        text += " SIGPIPE*" + std::to_string(count);
+    }
+    return text;
+}
+
+// ---------------------------------------------------------------- the second process
+
+void Player::fork_child() {
+    child_.start([this, is_fresh = true](const std::string& message) mutable {
+        if (std::exchange(is_fresh, false)) {
+            make_watch();
+        }
+        return answer_as_child(message);
+    });
+}
+
+// "look", or step, has_connected, has_filled and the step's text.
+std::string Player::answer_as_child(const std::string& message) {
+    if (message == "look") {
+        return news();
+    }
+    std::istringstream words(message);
+    std::string text;
+    words >> world_.step >> world_.has_connected >> world_.has_filled >> std::ws;
+    std::getline(words, text);
+    text = run_here(*step_of(text));
+    return std::to_string(world_.has_connected) + std::to_string(world_.has_filled) + text;
+}
+
+std::string Player::run_in_child(const Step& step) {
+    if (!child_.is_there() || step.operation->run == nullptr) {
+        return " (no child)";
+    }
+    Step there = step;
+    there.worker = -1;
+    const std::string flags = std::to_string(world_.has_connected) + " " + std::to_string(world_.has_filled);
+    const std::string answer = child_.ask(std::to_string(world_.step) + " " + flags + " " + text_of(there));
+    if (!child_.is_there()) {
+        return " " + answer;
+    }
+    world_.has_connected = answer.at(0) == '1';
+    world_.has_filled = answer.at(1) == '1';
+    return answer.substr(2);
+}
+
+// ---------------------------------------------------------------- this one
+
 std::string Player::run_here(const Step& step) {
     const auto numbers = step.numbers();
+    if (step.operation == find_operation("fork")) {
+        fork_child();
+        return "";
+    }
+    if (step.operation == find_operation("end_child")) {
+        child_.end();
+        return "";
+    }
     if (step.operation->run == nullptr) {
         Job& job = jobs_[static_cast<std::size_t>(numbers[0])];
         if (job.is_running && step.operation == find_operation("signal")) {

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "differential/child.hpp"
 #include "differential/world.hpp"
 
 namespace differential {
@@ -47,7 +48,13 @@ private:
         bool is_running = false;
     };
 
+    std::string run(const Step& step);
     std::string run_here(const Step& step);
+    std::string run_in_child(const Step& step);
+    std::string answer_as_child(const std::string& message);
+    void fork_child();
+    std::string news();
+    void make_watch();
     std::string start(const Step& step);
     std::string run_join(Job& job);
     std::string collect();  // what workers have finished
@@ -60,6 +67,7 @@ private:
     int pace_us_ = 0;
     timer_t watch_{};
     std::array<Job, worker_count> jobs_;
+    Child child_;
 };
 
 }  // namespace differential
