@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "apps"))
@@ -73,9 +74,9 @@ def run_side(suite, cases, prefix, log):
     found = {}
     with open(log, "a") as file:
         for case in cases:
-            before = kernel_packets()
+            before, start = kernel_packets(), time.monotonic()
             status, output = run(suite, case, prefix)
-            file.write(f"=== {case}: status {status}, {kernel_packets() - before} packets were the kernel's\n{output}\n")
+            file.write(f"=== {case}: status {status}, {time.monotonic() - start:.1f} s, {kernel_packets() - before} packets were the kernel's\n{output}\n")
             file.flush()
             found |= suite.outcomes(case, status, output)
     return found, kernel_packets()
