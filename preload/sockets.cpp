@@ -286,6 +286,9 @@ int accept_any(int fd, sockaddr* address, socklen_t* length, int flags) {
         return result < 0 ? answer(result, [&] { return accept_any(fd, address, length, flags); }) : real.accept4(fd, address, length, flags);
     }
     socket::set_nonblocking(*accepted, (flags & SOCK_NONBLOCK) != 0);
+    if (passes_on_options) [[unlikely]] {
+        socket::pass_on_options(fd, made.get());
+    }
     Word before;
     if (!fds.try_set(made.get(), Word::of(*accepted, listener.flags()), before)) {
         socket::release(*accepted, made.get());
