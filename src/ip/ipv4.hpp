@@ -84,6 +84,10 @@ public:
     }
     bool is_broadcast(std::uint32_t address) const noexcept;
 
+    // The host that a program names: 0.0.0.0 is this one, by the address that the socket is bound to, if any.
+    std::uint32_t named(std::uint32_t destination, std::uint32_t source) const noexcept {
+        return destination != 0 ? destination : source != 0 ? source : owns_loopback_ ? wire::loopback : addresses_[0].address;
+    }
     // The way to `destination`; `source` 0 lets the route choose. ENETUNREACH without a route, EADDRNOTAVAIL when `source` is not ours, ENOBUFS
     // when the neighbour table is full.
     Result<Path> route(std::uint32_t destination, std::uint32_t source) noexcept;

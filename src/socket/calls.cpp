@@ -202,14 +202,6 @@ long connect_udp(Guard& guard, Socket& socket, Address to, bool dissolve) noexce
 
 bool is_opening(const Socket& socket) noexcept { return socket.connection != nullptr && socket.connection->is_opening(); }
 
-// Where a connection to 0.0.0.0 leads: to the socket's own address, else to the host's own.
-std::uint32_t any_destination(Stack& stack, std::uint32_t bound_address) noexcept {
-    if (bound_address != 0) {
-        return bound_address;
-    }
-    return stack.ipv4().owns(wire::loopback) ? wire::loopback : stack.ipv4().addresses()[0].address;
-}
-
 // As Linux's disconnect: no farewell; back to what bind had made of it. `error` is left to be told.
 void disconnect(Guard& guard, Socket& socket, int error) noexcept {
     Layer& layer = guard.layer();
@@ -239,7 +231,7 @@ void disconnect(Guard& guard, Socket& socket, int error) noexcept {
 long prepare_connect(Guard& guard, Socket& socket, Address to) noexcept {
     Layer& layer = guard.layer();
     tcp::Tcp& tcp = layer.stack->tcp();
-    const std::uint32_t destination = to.address != 0 ? to.address : any_destination(*layer.stack, socket.bound_address);
+    const std::uint32_t destination = layer.stack->ipv4().named(to.address, socket.bound_address);
     const auto c = tcp.prepare(socket.bound_address, socket.is_bound ? socket.bound_port : std::uint16_t{0}, destination, to.port, socket.options, layer.now());
     if (!c) {
         return -code_of(c.error());

@@ -215,6 +215,7 @@ void Udp::disconnect(UdpEndpoint& endpoint) noexcept {
 }
 
 Result<void> Udp::connect(UdpEndpoint& endpoint, UdpDestination to) noexcept {
+    to.address = ipv4_->named(to.address, endpoint.local_address);
     auto path = ipv4_->route(to.address, endpoint.local_address);
     if (!path) {
         return fail(code_of(path.error()));
@@ -240,7 +241,9 @@ Result<void> Udp::connect(UdpEndpoint& endpoint, UdpDestination to) noexcept {
 }
 
 Result<Path> Udp::path_for(UdpEndpoint& endpoint, const UdpDestination& to) noexcept {
-    auto path = endpoint.path && endpoint.remote_address == to.address ? Result<Path>(*endpoint.path) : ipv4_->route(to.address, endpoint.local_address);
+    auto path = endpoint.path && endpoint.remote_address == to.address
+                    ? Result<Path>(*endpoint.path)
+                    : ipv4_->route(ipv4_->named(to.address, endpoint.local_address), endpoint.local_address);
     if (!path) {
         return path;
     }
@@ -317,7 +320,8 @@ Result<std::uint32_t> Udp::append(UdpEndpoint& endpoint, std::span<const std::sp
         if (to != nullptr ? to->port == 0 : !endpoint.is_connected()) {
             return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
         }
-        endpoint.corked_to = to != nullptr ? *to : UdpDestination{endpoint.remote_address, endpoint.remote_port};
+        endpoint.corked_to = to != nullptr ? UdpDestination{ipv4_->named(to->address, endpoint.local_address), to->port}
+                                           : UdpDestination{endpoint.remote_address, endpoint.remote_port};
     }
     const std::uint32_t size = total_of(pieces);
     if (const int error = endpoint.corked_bytes + size > payload_max ? EMSGSIZE : refusal(endpoint, pieces); error != 0) {

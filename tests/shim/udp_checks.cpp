@@ -535,3 +535,27 @@ CHECK(null_buffers) {
     say("%s", receive_text(server, MSG_DONTWAIT).c_str());
     close_all({to, from, client, server});
 }
+
+// 0.0.0.0 is this host; which of its addresses is not said, since it is 127.0.0.1 only on Linux and on the loop.
+CHECK(datagrams_to_this_host) {
+    const int to = bound(SOCK_DGRAM, in_addr{}), from = socket(AF_INET, SOCK_DGRAM, 0), own = bound(SOCK_DGRAM, address);
+    const sockaddr_in host = at(in_addr{}, port_of(to));
+    const auto* where = reinterpret_cast<const sockaddr*>(&host);
+    say_result("connect", connect(from, where, sizeof host));
+    send_text(from, "connected");
+    say("%s", receive_text(to).c_str());
+    sockaddr_in peer{};
+    socklen_t length = sizeof peer;
+    say_result("getpeername", getpeername(from, reinterpret_cast<sockaddr*>(&peer), &length));
+    say("%s", peer.sin_addr.s_addr == 0 ? "nobody" : "somebody");
+    say_result("sendto", sendto(own, "by address", 10, 0, where, sizeof host));
+    say("%s", receive_text(to).c_str());
+    say_result("MSG_MORE", sendto(own, "in ", 3, MSG_MORE, where, sizeof host));
+    say_result("sendto", sendto(own, "parts", 5, 0, where, sizeof host));
+    say("%s", receive_text(to).c_str());
+    say_result("connect", connect(own, where, sizeof host));
+    length = sizeof peer;
+    getpeername(own, reinterpret_cast<sockaddr*>(&peer), &length);
+    say("%s", peer.sin_addr.s_addr == address.s_addr ? "its own address" : "another");
+    close_all({to, from, own});
+}
