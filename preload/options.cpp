@@ -14,6 +14,9 @@
 #include "preload/shim.hpp"
 
 namespace shunt::preload {
+
+bool passes_on_options = false;
+
 namespace {
 
 bool joins_group(int level, int name) noexcept {
@@ -65,6 +68,9 @@ int set_option(int fd, Word word, int level, int name, const void* value, sockle
         return answer(socket::set_option(word.socket(), level, name, value, length));
     }
     const int result = real.setsockopt(fd, level, name, value, length);
+    if (kind == socket::OptionKind::kept && result == 0 && word.is_stream() && socket::is_passed_on(level, name)) {
+        passes_on_options = true;
+    }
     const bool is_done = !word.is_socket() || result != 0 || kind == socket::OptionKind::kept;
     return is_done ? result : answer(socket::set_option(word.socket(), level, name, value, length));
 }

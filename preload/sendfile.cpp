@@ -2,6 +2,7 @@
 // a pipe: what cannot go on stays where it was.
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
@@ -97,9 +98,8 @@ long splice_out(int pipe_fd, Word word, std::size_t size, unsigned flags) noexce
 }
 
 // A pipe that can be written to has room for a page; so much, and no more, is taken from the socket.
-long splice_in(int fd, Word word, int pipe_fd, std::size_t size, unsigned flags) noexcept {
+long splice_page(int fd, Word word, int pipe_fd, std::size_t size, bool waits) noexcept {
     constexpr std::size_t page_bytes = 4096;
-    const bool waits = (flags & SPLICE_F_NONBLOCK) == 0 && (sys::fcntl(pipe_fd, F_GETFL) & O_NONBLOCK) == 0;
     pollfd room{pipe_fd, POLLOUT, 0};
     const timespec zero{0, 0};
     if (const long ready = sys::ppoll(&room, 1, waits ? nullptr : &zero, nullptr); ready <= 0) {
@@ -112,6 +112,21 @@ long splice_in(int fd, Word word, int pipe_fd, std::size_t size, unsigned flags)
     std::byte piece[page_bytes];
     const long count = socket::receive(word.socket(), fd, piece, std::min(size, page_bytes), socket::receive_up_to_urgent);
     return count > 0 ? sys::write(pipe_fd, piece, static_cast<std::size_t>(count)) : count;
+}
+
+// Page by page: waits for the first, and takes what is there beside it.
+long splice_in(int fd, Word word, int pipe_fd, std::size_t size, unsigned flags) noexcept {
+    const bool waits = (flags & SPLICE_F_NONBLOCK) == 0 && (sys::fcntl(pipe_fd, F_GETFL) & O_NONBLOCK) == 0;
+    long done = splice_page(fd, word, pipe_fd, size, waits);
+    int left = 0;
+    while (done > 0 && word.is_stream() && static_cast<std::size_t>(done) < size && socket::control(word.socket(), FIONREAD, &left) == 0 && left > 0) {
+        const long next = splice_page(fd, word, pipe_fd, size - static_cast<std::size_t>(done), false);
+        if (next <= 0) {
+            break;
+        }
+        done += next;
+    }
+    return done;
 }
 
 ssize_t splice_any(int in, off64_t* in_offset, int out, off64_t* out_offset, size_t size, unsigned flags) {

@@ -221,7 +221,7 @@ int connect_any(int fd, const sockaddr* given, socklen_t length) {
         leave_kernel_side(fd, word);
         log_ours(fd, word, address, length);
     }
-    if (word.is_socket() && !word.is_stream() && socket::is_both(word.socket()) && length >= sizeof(sa_family_t)) {
+    if (word.is_socket() && socket::is_both(word.socket()) && length >= sizeof(sa_family_t)) {
         sys::call(SYS_connect, fd, sys::word(address), length);  // dissolved on both sides
     }
     return word.is_socket() ? answer(cancellable([&] { return socket::connect(word.socket(), address, length); }), again) : real.connect(fd, address, length);
@@ -286,6 +286,9 @@ int accept_any(int fd, sockaddr* address, socklen_t* length, int flags) {
         return result < 0 ? answer(result, [&] { return accept_any(fd, address, length, flags); }) : real.accept4(fd, address, length, flags);
     }
     socket::set_nonblocking(*accepted, (flags & SOCK_NONBLOCK) != 0);
+    if (passes_on_options) [[unlikely]] {
+        socket::pass_on_options(fd, made.get());
+    }
     Word before;
     if (!fds.try_set(made.get(), Word::of(*accepted, listener.flags()), before)) {
         socket::release(*accepted, made.get());

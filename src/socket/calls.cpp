@@ -16,7 +16,9 @@ Socket* wrap_accepted(Layer& layer, const Socket& from, tcp::Connection& c) noex
         return nullptr;
     }
     socket->is_v6 = from.is_v6;
-    socket->options = from.options;
+    socket->options = from.listener->options;
+    socket->options.fast_open_queue = 0;
+    socket->broadcast = from.broadcast;
     socket->reuse_port = from.reuse_port;
     socket->linger_s = from.linger_s;
     socket->rcvlowat = from.rcvlowat;
@@ -126,6 +128,7 @@ long listen(Socket& socket, int backlog) noexcept {
         socket.listener->backlog = wanted;
         return 0;
     }
+    socket.options.quickack = true;  // as Linux: what was said before does not reach the connections
     const auto listener = stack.tcp().listen(socket.bound_address, socket.is_bound ? socket.bound_port : std::uint16_t{0}, wanted, socket.options, socket.reuse_port);
     if (!listener) {
         return -code_of(listener.error());

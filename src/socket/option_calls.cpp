@@ -61,6 +61,14 @@ constexpr Name kept[] = {
     {IPPROTO_IP, MCAST_LEAVE_SOURCE_GROUP}, {IPPROTO_IP, MCAST_BLOCK_SOURCE}, {IPPROTO_IP, MCAST_UNBLOCK_SOURCE}, {IPPROTO_IP, MCAST_MSFILTER},
 };
 
+// Those of them that an accepted connection has of its listener.
+constexpr Name passed_on[] = {
+    {SOL_SOCKET, SO_DEBUG}, {SOL_SOCKET, SO_DONTROUTE}, {SOL_SOCKET, SO_NO_CHECK}, {SOL_SOCKET, SO_MARK}, {SOL_SOCKET, SO_WIFI_STATUS}, {SOL_SOCKET, SO_NOFCS},
+    {SOL_SOCKET, SO_LOCK_FILTER}, {SOL_SOCKET, SO_SELECT_ERR_QUEUE}, {SOL_SOCKET, SO_BUSY_POLL}, {SOL_SOCKET, SO_PREFER_BUSY_POLL}, {SOL_SOCKET, SO_TXREHASH},
+    {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS}, {IPPROTO_IP, IP_RECVOPTS}, {IPPROTO_IP, IP_RETOPTS}, {IPPROTO_IP, IP_FREEBIND}, {IPPROTO_IP, IP_PASSSEC},
+    {IPPROTO_IP, IP_TRANSPARENT}, {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT}, {IPPROTO_IP, IP_RECVERR_RFC4884}, {IPPROTO_IP, IP_MULTICAST_LOOP}, {IPPROTO_IP, IP_MULTICAST_ALL},
+};
+
 // Every option has its kind of socket; the kernel says so of the others.
 bool is_for(bool is_stream, int level, int name) noexcept {
     if (level == IPPROTO_TCP || (level == SOL_SOCKET && name == SO_ZEROCOPY)) {
@@ -161,6 +169,21 @@ OptionKind kind_of_option(bool is_stream, int level, int name) noexcept {
     }
     const bool is_kept = std::any_of(std::begin(kept), std::end(kept), [&](const Name& each) { return each.level == level && each.name == name; });
     return is_kept || level == IPPROTO_IPV6 ? OptionKind::kept : OptionKind::foreign;
+}
+
+bool is_passed_on(int level, int name) noexcept {
+    return std::any_of(std::begin(passed_on), std::end(passed_on), [&](const Name& each) { return each.level == level && each.name == name; });
+}
+
+void pass_on_options(int listener, int accepted) noexcept {
+    for (const Name& each : passed_on) {
+        int value = 0, fresh = 0;
+        socklen_t length = sizeof value;
+        const bool is_there = sys::getsockopt(listener, each.level, each.name, &value, &length) == 0 && sys::getsockopt(accepted, each.level, each.name, &fresh, &length) == 0;
+        if (is_there && value != fresh) {
+            sys::setsockopt(accepted, each.level, each.name, &value, sizeof value);
+        }
+    }
 }
 
 bool is_ours_alone(bool is_stream, int level, int name) noexcept {

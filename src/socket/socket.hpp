@@ -60,8 +60,9 @@ long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, sockle
 long connect(Socket& socket, const sockaddr* address, socklen_t length) noexcept;
 long shutdown(Socket& socket, int how) noexcept;
 
-// -call_again of a call that blocked: a handler with SA_RESTART ran. It begins anew, with its descriptor, which may stand for something else by now (ERESTARTSYS).
-inline constexpr int call_again = 512;
+// -call_again of a call that blocked: a handler with SA_RESTART ran. It begins anew, with its descriptor, which may stand for something else by now. A number
+// that no error has; 512, the kernel's own, may be pending (leave_error).
+inline constexpr int call_again = 513;
 
 // Flags as send(2) and recv(2). On a UDP socket that is_both(), a datagram to an address that is not ours must have been sent to the kernel by the shim
 // before (see Runtime::decide_peer); receiving takes from both sides.
@@ -76,6 +77,9 @@ long get_option(Socket& socket, int level, int name, void* value, socklen_t* len
 // that may be ignored; `foreign`: would change what the program sees and is not carried.
 enum class OptionKind : std::uint8_t { carried, kept, foreign };
 OptionKind kind_of_option(bool is_stream, int level, int name) noexcept;
+// Kept by the kernel's descriptor, and an accepted connection has it of its listener: from one descriptor to the other.
+bool is_passed_on(int level, int name) noexcept;
+void pass_on_options(int listener, int accepted) noexcept;
 // Set again and again while a connection lives, or refused by a socket that is not connected: the kernel's, out of the game by then, need not hear of them.
 bool is_ours_alone(bool is_stream, int level, int name) noexcept;
 // ENOPROTOOPT for what is not carried. The shim sets the option on the kernel's fd as well (before), so that a fall-back has it.

@@ -192,11 +192,14 @@ void fill(World& world, const long* a, Outcome& outcome) {
 void drain(World& world, const long* a, Outcome& outcome) {
     std::vector<char> bytes;
     std::array<char, 16384> piece;
-    for (std::size_t total = 0; total < fill_max;) {
+    constexpr int misses_max = 20;  // a socket may be ready for ever with nothing to read
+    int misses = 0;
+    for (std::size_t total = 0; total < fill_max && misses < misses_max; ++misses) {
         outcome.set(recv(world.fd(a[0]), piece.data(), piece.size(), MSG_DONTWAIT));
         if (outcome.result > 0) {
             bytes.insert(bytes.end(), piece.begin(), piece.begin() + outcome.result);
             total += static_cast<std::size_t>(outcome.result);
+            misses = 0;
             continue;
         }
         pollfd wait{world.fd(a[0]), POLLIN, 0};

@@ -1,6 +1,7 @@
 #include "differential/generate.hpp"
 
 #include <netinet/in.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -38,6 +39,7 @@ private:
     std::array<unsigned, slot_count> other_roles_{};  // of the process that does not make this step
     const bool has_child_;
     bool is_forked_ = false;
+    unsigned filled_sets_ = 0;  // slots with epoll sets that something has been added to
     int actor_ = -1;  // of the steps that are added
     unsigned workers_busy_ = 0;
     bool chooses_well_ = true;
@@ -124,6 +126,7 @@ void Generator::follow(const Step& step) {
     unsigned& second = roles_[static_cast<std::size_t>(numbers[1]) % slot_count];
     if (step.operation->makes != empty) {
         first = step.operation->makes;
+        filled_sets_ &= ~(1U << (numbers[0] % slot_count));
     } else if (name == "socket") {
         first = numbers[1] != AF_INET ? pair : numbers[2] == SOCK_STREAM ? tcp_fresh : udp_fresh;
     } else if (name == "pipe") {
@@ -131,6 +134,9 @@ void Generator::follow(const Step& step) {
         second = pipe_out;
     } else if (name == "socketpair") {
         first = second = pair;
+    } else if (name == "epoll_ctl") {
+        const bool adds = numbers[1] == EPOLL_CTL_ADD && (roles_[static_cast<std::size_t>(numbers[2])] & inet) != 0;
+        filled_sets_ |= adds ? 1U << numbers[0] : 0;
     } else if (name == "close") {
         first = empty;
     } else if (name == "dup" || name == "dup2") {
@@ -219,8 +225,8 @@ void Generator::add_blocked_call() {
 void Generator::add_child_step() {
     if (!is_forked_ || one_in(40)) {
         for (std::size_t i = 0; i < slot_count && !is_forked_; ++i) {
-            if ((roles_[i] & (tcp_fresh | udp_fresh)) != 0) {
-                add("close " + std::string(kinds::slot[i].name));  // such a one gets its side in one process only
+            if ((roles_[i] & (tcp_fresh | udp_fresh)) != 0 || (roles_[i] == epoll && (filled_sets_ >> i & 1) == 0)) {
+                add("close " + std::string(kinds::slot[i].name));  // such a one becomes Shunt's in one process only
             }
         }
         add(is_forked_ ? "end_child" : "fork");

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <fstream>
 #include <sstream>
 #include <utility>
 
@@ -56,9 +57,18 @@ bool Worker::is_idle() const {
     return !call_;
 }
 
+bool Worker::is_asleep() const {
+    std::ifstream file("/proc/self/task/" + std::to_string(tid_.load()) + "/stat");
+    std::string text;
+    std::getline(file, text);
+    const std::size_t behind_name = text.rfind(") ");
+    return behind_name != text.npos && text[behind_name + 2] == 'S';
+}
+
 void Worker::signal(int number) { pthread_kill(thread_.native_handle(), number); }
 
 void Worker::loop() {
+    tid_ = gettid();
     std::unique_lock lock(mutex_);
     for (;;) {
         changed_.wait(lock, [this] { return is_over_ || call_; });
@@ -232,8 +242,10 @@ std::string Player::run_join(Job& job) {
 
 bool Player::wait_for(const Job& job, int ms_max) const {
     ms_max = std::max(ms_max, 3 * pace_us_ / 1000);
-    for (int i = 0; i < ms_max * 10 && !job.worker->is_idle(); ++i) {
+    constexpr int rounds_max = 3000;
+    for (int asleep = 0, rounds = 0; asleep < ms_max * 10 && rounds < rounds_max && !job.worker->is_idle(); ++rounds) {
         usleep(100);
+        asleep += job.worker->is_asleep() ? 1 : 0;
     }
     return job.worker->is_idle();
 }

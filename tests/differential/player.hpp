@@ -1,6 +1,7 @@
 // Plays plans: a line for each step, with what the call gave, what became ready, and which worker's call has ended.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <csignal>
 #include <ctime>
@@ -21,6 +22,7 @@ public:
     ~Worker();
     void start(std::function<void()> call);
     bool is_idle() const;
+    bool is_asleep() const;  // in the kernel, not just without a processor
     void signal(int number);
 
 private:
@@ -30,6 +32,7 @@ private:
     std::condition_variable changed_;
     std::function<void()> call_;
     bool is_over_ = false;
+    std::atomic<pid_t> tid_{0};
     std::thread thread_;
 };
 

@@ -210,6 +210,40 @@ void sweep_sets(const State& state, const Level& level, int name) {
     printf("%s %s.%d set:%s\n", state.name, level.name, name, line.c_str());
 }
 
+// What an accepted connection has of an option that was set on its listener, before or after listen().
+std::string inherited(const Level& level, int name, int value, bool is_listening) {
+    const State& state = states[1];
+    socklen_t length = 0;
+    const sockaddr_storage any = name_of(state.domain, 0, length);
+    const int listener = socket(state.domain, state.type | SOCK_NONBLOCK, 0), client = socket(state.domain, state.type | SOCK_NONBLOCK, 0);
+    bind(listener, reinterpret_cast<const sockaddr*>(&any), length);
+    if (is_listening) {
+        listen(listener, 8);
+    }
+    std::string text = setsockopt(listener, level.level, name, &value, sizeof value) == 0 ? "" : "(refused) ";
+    if (!is_listening) {
+        listen(listener, 8);
+    }
+    const sockaddr_storage to = name_of(state.domain, port_of(listener), length);
+    connect(client, reinterpret_cast<const sockaddr*>(&to), length);
+    pollfd arrival{listener, POLLIN, 0};
+    poll(&arrival, 1, 20);
+    const int accepted = accept(listener, nullptr, nullptr);
+    text += accepted >= 0 ? value_of(accepted, level.level, name, 64) : "none";
+    close(accepted);
+    close(client);
+    close(listener);
+    return text;
+}
+
+void sweep_inheritance(const Level& level, int name) {
+    std::string line;
+    for (const int value : {0, 1, 9}) {
+        line += " before/" + std::to_string(value) + "=" + inherited(level, name, value, false) + " after/" + std::to_string(value) + "=" + inherited(level, name, value, true);
+    }
+    printf("tcp-inherits %s.%d get:%s\n", level.name, name, line.c_str());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -224,6 +258,12 @@ int main(int argc, char** argv) {
                 sweep_gets(state, level, name);
                 sweep_sets(state, level, name);
             }
+        }
+    }
+    is_connection = true;
+    for (const Level& level : levels) {
+        for (int name = level.first; name <= level.last && level.level != IPPROTO_IPV6; ++name) {
+            sweep_inheritance(level, name);
         }
     }
     return 0;

@@ -16,6 +16,9 @@ OURS = "(tcp-|tcp6-|udp-|udp6-).*"
 KNOWN = {
     OURS + r" IP\.(4|21|23|25|51) set": "IP_OPTIONS, IP_MINTTL, IP_CHECKSUM, IP_RECVFRAGSIZE, IP_LOCAL_PORT_RANGE are refused",
     OURS + r" IP\.1[67] set": "IPsec policies are refused, without a value as well",
+    r"tcp-inherits SOCKET\.(42|47|62|63|64|65|75) get": "what is refused, or kept differently, is not inherited either",
+    r"tcp-inherits IP\.(4|21|23|33|51) get": "what is refused, or kept differently, is not inherited either",
+    r"tcp-inherits TCP\.(19|27|33|37) get": "what is refused, or kept differently, is not inherited either",
     r"tcp-accepted IP\.33 (get|set)": "IP_MULTICAST_TTL of an accepted connection is that of the peer's SYN, by an accident of Linux's",
     r"tcp6-connected IPV6\.(1|61) (get|set)": "IPV6_ADDRFORM and IPV6_PATHMTU are refused",
     OURS + r" IPV6\.24 set": "IPV6_MTU cannot be set",
