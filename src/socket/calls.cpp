@@ -151,6 +151,7 @@ long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, sockle
     if (socket.listener == nullptr) {
         return is_gone(socket) ? -EBADF : -EINVAL;
     }
+    const Hold hold(guard, socket);
     pollfd kernel{fd, POLLIN, 0};
     Socket* sockets[] = {&socket};
     WaitFor what;
@@ -162,11 +163,7 @@ long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, sockle
     what.deadline = socket.nonblocking ? now : saturating_add(now, socket.rcvtimeo);
     what.restartable = socket.rcvtimeo == Duration::max();
     if (socket.listener->accept_head == nullptr) {
-        ++socket.references;
         const Wake wake = wait_until(guard, what, [&socket] { return socket.listener == nullptr || socket.listener->accept_head != nullptr; });
-        if (drop_reference(guard, socket)) {
-            return wake == Wake::restarts ? -call_again : -EBADF;
-        }
         if (socket.listener == nullptr) {  // another thread has shut it down
             return -EINVAL;
         }

@@ -363,8 +363,8 @@ Result<std::uint32_t> send_segments(Udp& transport, UdpEndpoint& udp, Pieces pie
     std::array<std::span<const std::byte>, vector_max> segment;
     std::size_t size = 0;
     std::for_each(pieces.begin(), pieces.end(), [&size](const auto& each) { size += each.size(); });
-    if (size > segments_max * udp.segment_bytes && (to != nullptr || udp.is_connected())) {
-        return fail(EINVAL);
+    if (size > std::min<std::size_t>(Udp::payload_max, segments_max * udp.segment_bytes) && (to != nullptr || udp.is_connected())) {
+        return fail(size > Udp::payload_max ? EMSGSIZE : EINVAL);
     }
     std::uint32_t total = 0;
     bool is_first = true;
