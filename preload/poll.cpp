@@ -16,7 +16,9 @@
 #include "preload/shim.hpp"
 
 // g++ 12 sees an uninitialised `list` in the exported names below, which only forward their argument.
+#if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 
 namespace shunt::preload {
 namespace {

@@ -157,10 +157,10 @@ SHUNT_EXPORT pid_t fork() noexcept {
 SHUNT_EXPORT pid_t __fork() noexcept {
     return fork_any();
 }
-[[noreturn]] SHUNT_EXPORT void _exit(int status) {
+SHUNT_EXPORT void _exit(int status) {
     exit_any(status);
 }
-[[noreturn]] SHUNT_EXPORT void _Exit(int status) noexcept {
+SHUNT_EXPORT void _Exit(int status) noexcept {
     exit_any(status);
 }
 }

@@ -338,7 +338,7 @@ void Tcp::send_syn(Connection& c, Time now, const FastOpenCookie* cookie) noexce
     if (packet == nullptr) {
         return;
     }
-    const bool answers = c.state == State::syn_received;
+    const bool answers = c.state != State::syn_sent;  // also in FIN-WAIT-1, where an early connection (Fast Open) has been shut down
     const Tunables& t = context_.tunables;
     wire::TcpOptions options;
     options.mss = c.path_mss();

@@ -22,7 +22,8 @@ void check_sender(const Connection& c) {
     require(c.ssthresh >= c.mss, c, "ssthresh is smaller than a segment");
     require(c.sacked_out + c.lost_out <= c.outstanding() && c.retrans_out <= c.outstanding(), c, "more is SACKed, lost or sent again than is under way");
     require((c.send_head == nullptr) == (c.snd_nxt == c.write_seq), c, "send_head and snd_nxt disagree");
-    require((c.last_sent == nullptr) == (c.snd_nxt == c.snd_una) || c.snd_queue.is_empty(), c, "last_sent and snd_una disagree");
+    const bool has_only_syn_out = c.snd_una == c.iss && c.snd_nxt == c.iss + 1;  // it stands in no packet of the queue
+    require((c.last_sent == nullptr) == (c.snd_nxt == c.snd_una || has_only_syn_out) || c.snd_queue.is_empty(), c, "last_sent and snd_una disagree");
     require(c.send_head == nullptr || tcp::seq_of(*c.send_head) == c.snd_nxt, c, "the first unsent packet is not at snd_nxt");
 }
 
