@@ -29,9 +29,10 @@ long open_datagram_socket(int fd, Word& word) noexcept;
 void leave_kernel_side(int fd, Word word) noexcept;
 
 // Candidate or ours: from now on the kernel's.
+void give_to_kernel(int fd, Word word) noexcept;
+
 // A program has set one of the options that the kernel's descriptor keeps and accepted connections have of their listener: seldom, so accept() looks only then.
 extern bool passes_on_options;
-void give_to_kernel(int fd, Word word) noexcept;
 
 // The port that the kernel's socket is bound to, in host order; 0: none.
 std::uint16_t kernel_port(int fd) noexcept;
