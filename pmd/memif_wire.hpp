@@ -32,10 +32,10 @@ void unwatch(std::uint16_t port) noexcept;
 // A descriptor to sleep on. memif's own exists only while the link is up and changes with each connection, so this is an epoll set
 // around it. -1 where the driver's inside is not what memif_driver.hpp says.
 int create_doorbell(std::uint16_t port, const void* pool) noexcept;
-void arm(std::uint16_t port, int doorbell) noexcept;
+void arm(std::uint16_t port) noexcept;
 void disarm(std::uint16_t port) noexcept;
 
-// Whether this process has the rings mapped that the port uses now (it has not when they came after a fork).
+// Whether this process has the rings mapped that the port uses now; fetches them where it has not.
 bool may_touch_rings(std::uint16_t port) noexcept;
 
 }  // namespace shunt::pmd::memif

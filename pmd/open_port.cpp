@@ -143,7 +143,7 @@ Outcome<std::uint16_t> find_or_create_memif(const LinkSpec& spec, const std::str
     auto id = attach_and_find(fmt::format("net_memif{}", index), memif::device_arguments(spec.value, *claim), text,
                               "give another name, or end the program that uses it");
     if (!id || *id >= memif::ports_max) {
-        sys::close(claim->fd);
+        close_ours(claim->fd);
         return id;
     }
     memif::keep(*id, *claim);
@@ -281,7 +281,7 @@ void close_port(Port& port) noexcept {
     if (port.is_gated) {
         memif::unwatch(port.id);
         if (port.rx_event_fd() >= 0) {
-            sys::close(port.rx_event_fd());
+            close_ours(port.rx_event_fd());
         }
     }
     rte_eth_dev_stop(port.id);

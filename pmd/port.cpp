@@ -104,10 +104,6 @@ std::uint32_t Port::pool_size() const noexcept {
     return static_cast<const rte_mempool*>(pool)->size;
 }
 
-bool Port::is_out_of_reach() const noexcept {
-    return is_gated && is_link_up() && memif::seen[id] != memif::gates->generation.load(std::memory_order_relaxed) && !memif::may_touch_rings(id);
-}
-
 bool Port::is_link_up() const noexcept {
     rte_eth_link link{};
     return rte_eth_link_get_nowait(id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
@@ -122,7 +118,7 @@ void Port::arm_rx_interrupt() noexcept {
         return;
     }
     if (is_gated) {
-        memif::arm(id, rx_event_fd_);
+        memif::arm(id);
     } else {
         rte_eth_dev_rx_intr_enable(id, queue);
     }
