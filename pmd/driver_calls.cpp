@@ -26,6 +26,8 @@ std::atomic<int> fd_base{0};
 
 std::atomic<void (*)(std::string_view)> log_sink{nullptr};
 
+std::atomic<void (*)(int, bool)> watcher{nullptr};
+
 // Which descriptors are ours, a bit each; those above are not known, and nothing of ours gets there.
 constexpr int known_max = 1 << 20;
 std::array<std::atomic<std::uint64_t>, known_max / 64> ours{};
@@ -34,6 +36,9 @@ void note_ours(int fd, bool is) noexcept {
     if (fd >= 0 && fd < known_max) {
         const std::uint64_t bit = std::uint64_t{1} << (fd % 64);
         is ? ours[static_cast<std::size_t>(fd / 64)].fetch_or(bit) : ours[static_cast<std::size_t>(fd / 64)].fetch_and(~bit);
+        if (auto* tell = watcher.load()) {
+            tell(fd, is);
+        }
     }
 }
 
@@ -86,6 +91,10 @@ void close_ours(int fd) noexcept {
 
 bool is_ours(int fd) noexcept {
     return fd >= 0 && fd < known_max && (ours[static_cast<std::size_t>(fd / 64)].load() >> (fd % 64) & 1) != 0;
+}
+
+void set_descriptor_watcher(void (*tell)(int fd, bool is_ours)) noexcept {
+    watcher.store(tell);
 }
 
 void set_log_sink(void (*take)(std::string_view)) noexcept {

@@ -23,6 +23,9 @@ void close_ours(int fd) noexcept;
 // Whether move_up gave it and it has not been closed since: the keeper keeps these.
 bool is_ours(int fd) noexcept;
 
+// Who is told of each from now on: it must be kept from the program's loops over all numbers.
+void set_descriptor_watcher(void (*tell)(int fd, bool is_ours)) noexcept;
+
 // Who takes what DPDK logs; without anybody it is dropped. Called without a heap in the keeper.
 void set_log_sink(void (*take)(std::string_view text)) noexcept;
 

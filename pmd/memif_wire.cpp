@@ -23,12 +23,6 @@
 namespace shunt::pmd::memif {
 namespace {
 
-std::array<int, ports_max> kept = [] {
-    std::array<int, ports_max> none{};
-    none.fill(-1);
-    return none;
-}();
-
 constexpr unsigned retry_us = 10'000;
 #if RTE_VERSION >= RTE_VERSION_NUM(22, 11, 0, 0) && RTE_VERSION < RTE_VERSION_NUM(23, 0, 0, 0)
 constexpr bool driver_is_known = true;
@@ -46,25 +40,6 @@ struct Watch {
     int doorbell = -1;   // the epoll set around the two
 };
 std::array<Watch, ports_max> watches;
-
-// A bound socket's descriptor, or -errno. Nobody ever connects to it.
-int bind_abstract(const std::string& name) noexcept {
-    const int fd = move_up(sys::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (fd < 0) {
-        return fd;
-    }
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::size_t length = std::min(name.size(), sizeof address.sun_path - 1);
-    std::memcpy(address.sun_path + 1, name.data(), length);
-    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + length);
-    const long result = sys::bind(fd, reinterpret_cast<const sockaddr*>(&address), size);
-    if (result < 0) {
-        sys::close(fd);
-        return static_cast<int>(result);
-    }
-    return fd;
-}
 
 const driver::Queue* queue_of(std::uint16_t port) noexcept {
     return driver_is_known ? static_cast<const driver::Queue*>(rte_eth_fp_ops[port].rxq.data[0]) : nullptr;
@@ -166,42 +141,35 @@ void look_after_all() {
 
 }  // namespace
 
-Outcome<Claim> claim_end(const std::string& wire) {
-    int code = 0;
-    for (const bool is_server : {true, false}) {
-        const int fd = bind_abstract(fmt::format("shunt-{}-{}", is_server ? "server" : "client", wire));
-        if (fd >= 0) {
-            return Claim{is_server, fd};
+// A holder that is just starting cannot answer yet: the other end is tried soon, and only then patience is had with both.
+Outcome<End> claim_end(const std::string& wire) {
+    for (const Duration silent : {Duration(std::chrono::milliseconds(50)), Patience{}.silent}) {
+        for (const bool is_server : {true, false}) {
+            const auto claim = try_claim(fmt::format("shunt-{}-{}", is_server ? "server" : "client", wire), {.silent = silent});
+            if (claim) {
+                return End{is_server, *claim};
+            }
+            if (claim.error().reason == Refusal::system) {
+                return explain(claim.error().code, fmt::format("--link memif:{}: no socket for the wire ({}); is the limit of open files (ulimit -n) reached?",
+                                                               wire, std::strerror(claim.error().code)));
+            }
         }
-        code = -fd;
-    }
-    if (code != EADDRINUSE) {
-        return explain(code, fmt::format("--link memif:{}: no socket for the wire ({}); is the limit of open files (ulimit -n) reached?", wire,
-                                         std::strerror(code)));
     }
     return explain(EBUSY, fmt::format("--link memif:{}: two programs use this wire already, and it has two ends; end one of them or take another "
                                       "name",
                                       wire));
 }
 
-std::string device_arguments(const std::string& wire, const Claim& claim) {
+std::string device_arguments(const std::string& wire, const End& end) {
     std::array<std::uint8_t, 3> random{};
     sys::call(SYS_getrandom, sys::word(random.data()), static_cast<long>(random.size()), 0);
     // A buffer holds a frame; 1024 of them ride out a peer that sleeps for a moment. The last octet keeps the two ends apart.
     return fmt::format("role={},id=0,bsize=2048,rsize=10,socket-abstract=yes,socket=shunt-{},mac=02:53:{:02x}:{:02x}:{:02x}:{:02x}",
-                       claim.is_server ? "server" : "client", wire, random[0], random[1], random[2], claim.is_server ? 1 : 2);
+                       end.is_server ? "server" : "client", wire, random[0], random[1], random[2], end.is_server ? 1 : 2);
 }
 
-void keep(std::uint16_t port, const Claim& claim) noexcept {
-    kept[port] = claim.fd;
-    watches[port].is_server = claim.is_server;
-}
-
-void give_back(std::uint16_t port) noexcept {
-    if (kept[port] >= 0) {
-        close_ours(kept[port]);
-        kept[port] = -1;
-    }
+void note_end(std::uint16_t port, const End& end) noexcept {
+    watches[port].is_server = end.is_server;
 }
 
 void watch(std::uint16_t port) noexcept {

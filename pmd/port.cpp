@@ -106,7 +106,9 @@ std::uint32_t Port::pool_size() const noexcept {
 
 bool Port::is_link_up() const noexcept {
     rte_eth_link link{};
-    return rte_eth_link_get_nowait(id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+    const bool is_up = rte_eth_link_get_nowait(id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+    // What is sent before this process has the rings is lost.
+    return is_up && (!is_gated || memif::seen[id] == memif::gates->generation.load(std::memory_order_relaxed));
 }
 
 int Port::rx_event_fd() const noexcept {

@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/sys.hpp"
+#include "pmd/claim.hpp"
 #include "pmd/control.hpp"
 #include "pmd/driver_calls.hpp"
 #include "pmd/keeper_calls.hpp"
@@ -25,6 +27,7 @@ constexpr Duration nap_without_interrupts = std::chrono::microseconds(200);
 constexpr Duration longest_nap = std::chrono::milliseconds(100);
 constexpr Duration shortest_nap = std::chrono::microseconds(50);
 constexpr Duration expected_for = std::chrono::seconds(60);  // a child that has not said by then that it lives
+constexpr Duration farewell_to_newcomer = std::chrono::milliseconds(20);
 constexpr Duration farewell = std::chrono::milliseconds(100);  // for the peer to take what is in the ring
 constexpr Duration quiet_after = std::chrono::milliseconds(1);  // the program has not polled for so long: it computes or sleeps
 
@@ -81,13 +84,14 @@ Nap keep(Layer& layer, bool rang) noexcept {
 // Everything the keeper waits for besides: processes (their row as data), SIGTERM.
 class Watch {
 public:
-    static constexpr std::uint64_t term = processes_max;
+    static constexpr std::uint64_t term = processes_max, asked = processes_max + 1;
 
     void open() noexcept {
         set_ = pmd::move_up(sys::epoll_create1(EPOLL_CLOEXEC));
         const std::uint64_t mask = std::uint64_t{1} << (SIGTERM - 1);
         signal_fd_ = pmd::move_up(sys::call(SYS_signalfd4, -1, sys::word(&mask), sizeof mask, SFD_NONBLOCK | SFD_CLOEXEC));
         add(signal_fd_, term);
+        std::ranges::for_each(pmd::kept_claims(), [this](const pmd::Claim& claim) { claim.fd >= 0 ? add(claim.fd, asked) : void(); });
         pidfds_.fill(-1);
     }
     int fd() const noexcept { return set_; }
@@ -115,6 +119,18 @@ public:
         }
         known_ = ledger.changes();
     }
+    // Somebody wants a port of ours.
+    void answer(const Layer& layer) noexcept {
+        if (std::exchange(has_question_, false)) {
+            const bool is_delivering = layer.stack->tcp().orphans_with_data() != 0;
+            const pmd::Answer what = !layer.ledger.is_empty() ? pmd::Answer::busy : is_delivering ? pmd::Answer::delivering : pmd::Answer::leaving;
+            for (const pmd::Claim& claim : pmd::kept_claims()) {
+                const bool leaves = claim.fd >= 0 && pmd::answer(claim, what) && what != pmd::Answer::busy;
+                has_newcomer_ = has_newcomer_ || leaves;
+            }
+        }
+    }
+    bool has_newcomer() const noexcept { return has_newcomer_; }
     bool is_due(const Ledger& ledger) const noexcept { return has_events_ || ledger.changes() != known_; }
     void note_events() noexcept { has_events_ = true; }
 
@@ -147,6 +163,8 @@ private:
         for (long i = 0; i < count; ++i) {
             if (const std::uint64_t what = events[static_cast<std::size_t>(i)].data.u64; what < processes_max) {
                 has_ended_[what] = true;
+            } else if (what == asked) {
+                has_question_ = true;
             } else {
                 signalfd_siginfo taken;
                 is_asked_to_leave_ = sys::read(signal_fd_, &taken, sizeof taken) > 0 || is_asked_to_leave_;
@@ -161,6 +179,7 @@ private:
     std::uint32_t known_ = 0;
     bool has_events_ = true;
     bool is_asked_to_leave_ = false;
+    bool has_question_ = false, has_newcomer_ = false;
 };
 
 Layer* kept = nullptr;
@@ -196,15 +215,17 @@ bool is_over(const Layer& layer) noexcept {
         return false;
     }
     const tcp::Tcp& tcp = layer.stack->tcp();
-    return !layer.stack->has_port() || (watch.is_asked_to_leave() ? tcp.orphans_with_data() == 0 : tcp.connections_used() == 0);
+    return !layer.stack->has_port() || (watch.is_asked_to_leave() || watch.has_newcomer() ? tcp.orphans_with_data() == 0 : tcp.connections_used() == 0);
 }
 
 [[noreturn]] void leave() noexcept {
-    const Time until = kept->now() + farewell;
-    while (kept->stack->has_port() && kept->now() < until) {
+    const Time begun = kept->now();
+    while (kept->stack->has_port() && kept->now() < begun + (watch.has_newcomer() ? farewell_to_newcomer : farewell)) {
         {
             Guard guard(*kept);
             kept->stack->poll(kept->now());
+            watch.look(guard);
+            watch.answer(*kept);
         }
         constexpr timespec nap{0, 1'000'000};
         sys::call(SYS_nanosleep, sys::word(&nap), 0);
@@ -220,6 +241,7 @@ Nap bury_and_keep() noexcept {
         {
             Guard guard(*kept);
             watch.look(guard);
+            watch.answer(*kept);
             ends = is_over(*kept);
         }
         if (ends) {

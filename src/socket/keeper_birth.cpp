@@ -106,6 +106,7 @@ void restore_signals() noexcept {
     restore_signals();
     close_descriptors(birth);
     move_thread_table();
+    pmd::set_descriptor_watcher(nullptr);
     pmd::keep_own_heap_only();
     if (can_let_go) {
         unmap(birth.memory);
