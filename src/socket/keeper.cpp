@@ -27,6 +27,7 @@ constexpr Duration nap_without_interrupts = std::chrono::microseconds(200);
 constexpr Duration longest_nap = std::chrono::milliseconds(100);
 constexpr Duration shortest_nap = std::chrono::microseconds(50);
 constexpr Duration expected_for = std::chrono::seconds(60);  // a child that has not said by then that it lives
+constexpr Duration newcomer_waits = std::chrono::seconds(2);  // for what was written; a service must be able to start again though its peer is gone
 constexpr Duration farewell_to_newcomer = std::chrono::milliseconds(20);
 constexpr Duration farewell = std::chrono::milliseconds(100);  // for the peer to take what is in the ring
 constexpr Duration quiet_after = std::chrono::milliseconds(1);  // the program has not polled for so long: it computes or sleeps
@@ -126,11 +127,12 @@ public:
             const pmd::Answer what = !layer.ledger.is_empty() ? pmd::Answer::busy : is_delivering ? pmd::Answer::delivering : pmd::Answer::leaving;
             for (const pmd::Claim& claim : pmd::kept_claims()) {
                 const bool leaves = claim.fd >= 0 && pmd::answer(claim, what) && what != pmd::Answer::busy;
-                has_newcomer_ = has_newcomer_ || leaves;
+                newcomer_since_ = leaves ? std::min(newcomer_since_, layer.now()) : newcomer_since_;
             }
         }
     }
-    bool has_newcomer() const noexcept { return has_newcomer_; }
+    Time newcomer_since() const noexcept { return newcomer_since_; }
+    bool has_newcomer() const noexcept { return newcomer_since_ != never; }
     bool is_due(const Ledger& ledger) const noexcept { return has_events_ || ledger.changes() != known_; }
     void note_events() noexcept { has_events_ = true; }
 
@@ -179,7 +181,8 @@ private:
     std::uint32_t known_ = 0;
     bool has_events_ = true;
     bool is_asked_to_leave_ = false;
-    bool has_question_ = false, has_newcomer_ = false;
+    bool has_question_ = false;
+    Time newcomer_since_ = never;
 };
 
 Layer* kept = nullptr;
@@ -209,13 +212,20 @@ bool take(const Nap& nap, const Layer& layer, int control_fd, bool& has_control)
     return true;
 }
 
-// Nobody is left, and nothing that a peer waits for; asked to go, TIME_WAIT is not worth waiting for either.
+// Nobody is left, and nothing that a peer waits for; asked to go, TIME_WAIT is not worth waiting for either, nor a peer that does not answer.
 bool is_over(const Layer& layer) noexcept {
     if (!layer.ledger.is_empty()) {
         return false;
     }
     const tcp::Tcp& tcp = layer.stack->tcp();
-    return !layer.stack->has_port() || (watch.is_asked_to_leave() || watch.has_newcomer() ? tcp.orphans_with_data() == 0 : tcp.connections_used() == 0);
+    const auto is_up = [](const Link* link) { return link->port.is_link_up(); };
+    if (!layer.stack->has_port() || tcp.connections_used() == 0) {
+        return true;
+    }
+    if (watch.has_newcomer() && (layer.now() - watch.newcomer_since() > newcomer_waits || std::ranges::none_of(layer.stack->links(), is_up))) {
+        return true;
+    }
+    return (watch.is_asked_to_leave() || watch.has_newcomer()) && tcp.orphans_with_data() == 0;
 }
 
 [[noreturn]] void leave() noexcept {
