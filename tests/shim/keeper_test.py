@@ -275,6 +275,7 @@ class Keeper(unittest.TestCase):
         self.assertLess(sent, total, "killed in the middle")
         self.assertGreater(sent - half, 3 * window, "more was under way than the peer's buffer holds")
         server.kill()
+        time.sleep(1.5)  # the window stays closed, so it is asked for
         # The peer's stream began at `half` for the second time: what is right is counted from there.
         rest = peer.do(f"twice = memoryview(bytes(piece({half}, PERIOD)) * 2); out = receive(c[0])")
         self.assertEqual(rest, [sent - half, "EOF", True])
@@ -345,6 +346,42 @@ class Keeper(unittest.TestCase):
                 how, last = peer.answer()
                 self.assertEqual(how, ["EOF"])
                 self.assertLess(last - at, 1.0)
+
+    def test_a_program_that_ends_with_data_under_way_ends_at_once_and_they_arrive(self):
+        server, peer = self.pair()
+        self.connect(server, peer)
+        sent = server.do("out = fill(a[0], 100 << 20, quiet_ms=500)")
+        begin = time.monotonic()
+        self.assertEqual(server.finish(), 0)
+        self.assertLess(time.monotonic() - begin, 1)
+        self.assertEqual(peer.do("out = receive(c[0])"), [sent, "EOF", True])
+
+    def test_of_two_dead_ends_nothing_remains(self):
+        server, peer = self.pair()
+        self.connect(server, peer, 2)
+        server.do("fill(a[0], 100 << 20, quiet_ms=500)")
+        peer.do("fill(c[1], 100 << 20, quiet_ms=500)")  # so each end has unread data, and resets: no TIME_WAIT
+        server.need_keeper()
+        for guest in (server, peer):
+            guest.kill()
+        self.expect_departure(server.keeper)
+        self.expect_departure(peer.need_keeper())
+
+    def test_a_program_that_becomes_another_gives_up_what_it_does_not_hand_on(self):
+        server, peer = self.pair()
+        self.connect(server, peer)
+        server.begin("os.execvp('sleep', ['sleep', '30'])")
+        self.assertEqual(peer.do("out = receive(c[0])"), [0, "EOF", True])
+        self.assertIsNone(server.program.poll())
+
+    @unittest.skipIf(os.geteuid(), "needs root")
+    def test_a_dead_program_that_had_become_another_user_elsewhere_is_buried_as_well(self):
+        server, peer = self.pair()
+        server.do("os.chroot('/proc'); os.chdir('/'); os.setgroups([]); os.setgid(65534); os.setuid(65534)")
+        self.connect(server, peer)
+        sent = server.do("out = fill(a[0], 100 << 20, quiet_ms=500)")
+        server.kill()
+        self.assertEqual(peer.do("out = receive(c[0]); c[0].close()"), [sent, "EOF", True])
 
     # --- Families -----------------------------------------------------------------------------------------------------------------------
     def test_a_child_goes_on_when_its_parent_has_ended(self):
@@ -506,19 +543,24 @@ small = [b"x" * 65000 + bytes([i % 256]) for i in range(size // 2 // 65000)]
         return {name: int(kib) for name, kib in re.findall(r"^(\w+): +(\d+) kB", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)}
 
     def test_a_program_whose_keeper_was_killed_goes_on_and_ends_its_own_way(self):
-        server, peer = self.pair()
-        self.connect(server, peer)
-        keeper = server.need_keeper()
-        keeper.kill()
-        self.expect_departure(keeper)
-        # The thread that serves spins and sleeps in the stack; the program ends by another.
-        server.do("threading.Thread(target=lambda: [a[0].sendall(a[0].recv(99)) for _ in range(3)], daemon=True).start()")
-        for _ in range(3):
-            self.assertEqual(peer.do("out = echoes(c[0])"), True)
-        server.begin("sys.stdout.write('its last words\\n'); sys.stdout.flush(); sys.exit(7)")
-        self.assertEqual(server.line(), "its last words")
-        self.assertIsNone(server.line())
-        self.assertEqual(server.program.wait(10), 7, server.said())
+        for whose in ("server", "peer"):  # the end of the wire that has waited for the other, and the other
+            with self.subTest(whose=whose):
+                self.tearDown()
+                self.setUp()
+                server, peer = self.pair()
+                self.connect(server, peer)
+                keeper = (server if whose == "server" else peer).need_keeper()
+                keeper.kill()
+                self.expect_departure(keeper)
+                time.sleep(0.5)
+                # The thread that serves spins and sleeps in the stack; the program ends by another.
+                server.do("threading.Thread(target=lambda: [a[0].sendall(a[0].recv(99)) for _ in range(3)], daemon=True).start()")
+                for _ in range(3):
+                    self.assertEqual(peer.do("out = echoes(c[0])"), True)
+                server.begin("sys.stdout.write('its last words\\n'); sys.stdout.flush(); sys.exit(7)")
+                self.assertEqual(server.line(), "its last words")
+                self.assertIsNone(server.line())
+                self.assertEqual(server.program.wait(10), 7, server.said())
 
 
 if __name__ == "__main__":
