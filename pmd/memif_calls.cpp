@@ -17,6 +17,15 @@ thread_local int last_connected_fd = -1;
 std::atomic<void (*)(int)> before_close{nullptr};
 std::atomic<void (*)()> after_close{nullptr};
 
+void note_connected(int fd) noexcept {
+    for (auto& each : connected_fds) {
+        int free_slot = 0;
+        if (each.compare_exchange_strong(free_slot, fd + 1)) {
+            return;
+        }
+    }
+}
+
 template <class T>
 T outcome(long result) noexcept {
     if (result < 0) {
@@ -36,6 +45,16 @@ bool is_still_open(int fd) noexcept {
     return std::any_of(connected_fds.begin(), connected_fds.end(), [&](const auto& each) { return each.load() == fd + 1; });
 }
 
+std::size_t connected(std::span<int> to) noexcept {
+    std::size_t count = 0;
+    for (const auto& each : connected_fds) {
+        if (const int slot = each.load(); slot != 0 && count < to.size()) {
+            to[count++] = slot - 1;
+        }
+    }
+    return count;
+}
+
 void set_on_close(void (*before)(int fd), void (*after)()) noexcept {
     before_close.store(before);
     after_close.store(after);
@@ -52,20 +71,24 @@ int shunt_memif_connect(int fd, const sockaddr* address, socklen_t length) {
     const long result = sys::call(SYS_connect, fd, sys::word(address), length);
     if (result == 0) {
         last_connected_fd = fd;
-        for (auto& each : connected_fds) {
-            int free_slot = 0;
-            if (each.compare_exchange_strong(free_slot, fd + 1)) {
-                break;
-            }
-        }
+        note_connected(fd);
     }
     return outcome<int>(result);
+}
+int shunt_memif_accept(int fd, sockaddr* address, socklen_t* length) {
+    const int made = shunt::pmd::move_up(sys::accept4(fd, address, length, SOCK_CLOEXEC));
+    if (made >= 0) {
+        note_connected(made);
+    }
+    return outcome<int>(made);
 }
 int shunt_memif_close(int fd) {
     wait_for_bursts();
     for (auto& each : connected_fds) {
         int slot = fd + 1;
-        each.compare_exchange_strong(slot, 0);
+        if (each.compare_exchange_strong(slot, 0)) {
+            sys::call(SYS_shutdown, fd, SHUT_RDWR);   // other processes hold it as well
+        }
     }
     if (auto* callback = before_close.load()) {
         callback(fd);

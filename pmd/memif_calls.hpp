@@ -15,6 +15,8 @@ namespace shunt::pmd::memif {
 // The descriptor that memif connected last, in this thread; still_open: it has not closed it since.
 int last_connected() noexcept;
 bool is_still_open(int fd) noexcept;
+// The control channels that are open; how many.
+std::size_t connected(std::span<int> to) noexcept;
 // Called, in EAL's loop, before memif closes a descriptor, and after: the link may be down.
 void set_on_close(void (*before)(int fd), void (*after)()) noexcept;
 

@@ -23,7 +23,7 @@ namespace {
 constexpr std::size_t window_bytes = std::size_t{1} << 30;  // rings of 1,024 frames of 2 KiB each way are 4 MiB
 constexpr std::size_t page = 4096;
 constexpr std::size_t mappings_max = 64;
-constexpr std::size_t bells_max = 64;
+constexpr std::size_t bells_max = 128;
 
 struct Mapping {
     std::atomic<std::uintptr_t> begin{0};

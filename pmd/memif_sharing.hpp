@@ -43,7 +43,7 @@ long unmap_rings(void* address, std::size_t size) noexcept;
 // True when `address` lies in rings that this process has mapped (or had when it forked).
 bool is_mapped_here(const void* address) noexcept;
 
-// For the owner: puts the rings and these bells into the mailbox. Once a generation, when a link is up.
+// For the owner: puts the rings and these bells, and what else is to stay open, into the mailbox. Once a generation, when a link is up.
 void share(std::span<const int> bells) noexcept;
 // For the others: false when the owner has not shared the present generation yet.
 bool fetch() noexcept;

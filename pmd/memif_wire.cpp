@@ -76,9 +76,10 @@ driver::Ring* ring_of(std::uint16_t port) noexcept {
     return ring->cookie == driver::ring_cookie ? ring : nullptr;
 }
 
-// What this process shares with those that use its ports: the bells of all links that are up.
+// What this process shares with those that use its ports: the bells of all links that are up. And the control channels, which nobody uses there: they only
+// stay open when this process is killed, so that the link does.
 void share_all() noexcept {
-    std::array<int, 2 * ports_max> bells{};
+    std::array<int, 4 * ports_max> bells{};
     std::size_t count = 0;
     for (std::uint16_t port = 0; port < watches.size(); ++port) {
         if (watches[port].is_on.load() && is_up(*watches[port].device)) {
@@ -86,6 +87,7 @@ void share_all() noexcept {
             bells[count++] = rte_intr_fd_get(tx_queue_of(port)->interrupt);
         }
     }
+    count += connected(std::span(bells).subspan(count));
     share(std::span(bells).first(count));
 }
 
