@@ -218,14 +218,12 @@ bool is_over(const Layer& layer) noexcept {
         return false;
     }
     const tcp::Tcp& tcp = layer.stack->tcp();
-    const auto is_up = [](const Link* link) { return link->port.is_link_up(); };
     if (!layer.stack->has_port() || tcp.connections_used() == 0) {
         return true;
     }
-    if (watch.has_newcomer() && (layer.now() - watch.newcomer_since() > newcomer_waits || std::ranges::none_of(layer.stack->links(), is_up))) {
-        return true;
-    }
-    return (watch.is_asked_to_leave() || watch.has_newcomer()) && tcp.orphans_with_data() == 0;
+    const auto is_up = [](const Link* link) { return link->port.is_link_up(); };
+    const bool is_delivered = tcp.orphans_with_data() == 0 || std::ranges::none_of(layer.stack->links(), is_up);
+    return watch.has_newcomer() ? is_delivered || layer.now() - watch.newcomer_since() > newcomer_waits : watch.is_asked_to_leave() && is_delivered;
 }
 
 [[noreturn]] void leave() noexcept {
