@@ -12,6 +12,7 @@
 
 #include "base/sys.hpp"
 #include "pmd/driver_calls.hpp"
+#include "pmd/invitation.hpp"
 
 namespace shunt::pmd {
 namespace {
@@ -24,7 +25,6 @@ struct Message {
     std::array<char, 7> magic = {'S', 'h', 'u', 'n', 't', '/', '1'};
     char verb = 0;
 };
-constexpr char leave = 'L';
 
 bool is_ours(const Message& message, long size) noexcept {
     return size == sizeof message && message.magic == Message{}.magic;
@@ -74,7 +74,7 @@ public:
             }
         }
         if (now >= ask_again_at_) {
-            const Message request{.verb = leave};
+            const Message request{.verb = verb_leave};
             const long sent = sys::call(SYS_sendto, fd_, sys::word(&request), sizeof request, MSG_NOSIGNAL);
             if (sent == -ECONNREFUSED) {
                 end();
@@ -143,6 +143,25 @@ constinit std::array<Claim, claims_max> kept{};
 
 }  // namespace
 
+int ask_holder(const std::string& name, char verb) noexcept {
+    const Address holder(name);
+    const int fd = open_socket();
+    if (fd < 0) {
+        return fd;
+    }
+    const sockaddr_un any{AF_UNIX, {}};
+    const Message request{.verb = verb};
+    long result = sys::bind(fd, reinterpret_cast<const sockaddr*>(&any), sizeof any.sun_family);
+    if (result == 0 && (result = sys::call(SYS_connect, fd, sys::word(holder.get()), holder.size)) == 0) {
+        result = sys::call(SYS_sendto, fd, sys::word(&request), sizeof request, MSG_NOSIGNAL);
+    }
+    if (result < 0) {
+        close_ours(fd);
+        return static_cast<int>(result);
+    }
+    return fd;
+}
+
 void keep(std::uint16_t port, const Claim& claim) noexcept {
     kept[port] = claim;
 }
@@ -204,10 +223,14 @@ bool answer(const Claim& claim, Answer what) noexcept {
         if (size < 0) {
             break;
         }
-        if (!is_ours(message, size) || message.verb != leave) {
+        if (!is_ours(message, size) || (message.verb != verb_leave && message.verb != verb_join)) {
             continue;
         }
-        was_asked = true;
+        const bool joins = message.verb == verb_join;
+        if (joins && what == Answer::busy && send_invitation(claim.fd, reinterpret_cast<const sockaddr*>(&from), from_size) >= 0) {
+            continue;
+        }
+        was_asked = was_asked || !joins;
         message.verb = static_cast<char>(what);
         sys::call(SYS_sendto, claim.fd, sys::word(&message), sizeof message, MSG_DONTWAIT | MSG_NOSIGNAL, sys::word(&from), from_size);
     }

@@ -2,7 +2,7 @@
 // descriptor of it closes, however its holders end. After a program's end its keeper may hold the port for a while; who names the same link
 // then asks it to leave, by a datagram to that socket. Knows nothing of ports: the name is the caller's.
 //
-// A request and its answer are one message: a magic word and a verb. The only request so far is "leave"; others are ignored, as is what
+// A request and its answer are one message: a magic word and a verb. Requests are "leave" and "join" (invitation.hpp); others are ignored, as is what
 // carries no magic. Names are a network namespace's, for every user of it; who asks believes the claim's socket only.
 #pragma once
 
@@ -50,8 +50,13 @@ enum class Answer : unsigned char {
     leaving = 'l',     // leaves now
 };
 
-// Answers whoever waits, a bounded number a call. Whether somebody asked. Does not block, takes nothing from the heap.
+// Answers whoever waits, a bounded number a call. Whether somebody asked it to leave; who asks to join (invitation.hpp) is invited while programs live.
+// Does not block, takes nothing from the heap.
 bool answer(const Claim& claim, Answer what) noexcept;
+
+// A socket connected to the holder of the name, which has been asked `verb`; -ECONNREFUSED: nobody has it. -errno.
+inline constexpr char verb_leave = 'L', verb_join = 'J';
+int ask_holder(const std::string& name, char verb) noexcept;
 
 // The claims of this process's ports (DPDK's numbers). The keeper inherits them.
 inline constexpr std::size_t claims_max = 32;

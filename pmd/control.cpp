@@ -8,8 +8,8 @@
 #include <atomic>
 #include <cstring>
 
+#include "base/descriptors.hpp"
 #include "base/sys.hpp"
-#include "pmd/driver_calls.hpp"
 
 namespace shunt::pmd {
 namespace {
@@ -93,7 +93,7 @@ int __wrap_rte_ctrl_thread_create(pthread_t* thread, const char* name, const pth
     loop = start;
     loop_argument = argument;
     loop_thread = thread;
-    stop_fd.store(move_up(shunt::sys::eventfd(0, EFD_CLOEXEC)));
+    stop_fd.store(shunt::move_up(shunt::sys::eventfd(0, EFD_CLOEXEC)));
     return __real_rte_ctrl_thread_create(thread, name, attributes, enter_loop, argument);
 }
 }

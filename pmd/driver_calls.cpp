@@ -4,15 +4,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/uio.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdarg>
-#include <cstdint>
 #include <cstdio>
 
 #include "base/sys.hpp"
@@ -21,26 +18,7 @@
 namespace shunt::pmd {
 namespace {
 
-// 0: not yet known.
-std::atomic<int> fd_base{0};
-
 std::atomic<void (*)(std::string_view)> log_sink{nullptr};
-
-std::atomic<void (*)(int, bool)> watcher{nullptr};
-
-// Which descriptors are ours, a bit each; those above are not known, and nothing of ours gets there.
-constexpr int known_max = 1 << 20;
-std::array<std::atomic<std::uint64_t>, known_max / 64> ours{};
-
-void note_ours(int fd, bool is) noexcept {
-    if (fd >= 0 && fd < known_max) {
-        const std::uint64_t bit = std::uint64_t{1} << (fd % 64);
-        is ? ours[static_cast<std::size_t>(fd / 64)].fetch_or(bit) : ours[static_cast<std::size_t>(fd / 64)].fetch_and(~bit);
-        if (auto* tell = watcher.load()) {
-            tell(fd, is);
-        }
-    }
-}
 
 template <class T>
 T outcome(long result) noexcept {
@@ -57,46 +35,6 @@ int fresh(long fd) noexcept {
 
 }  // namespace
 
-int internal_fd_base() noexcept {
-    int base = fd_base.load(std::memory_order_relaxed);
-    if (base == 0) {
-        rlimit limit{};
-        sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::word(&limit));
-        // Three quarters up, but no higher than needed: the kernel's table of descriptors grows with the highest one in use.
-        base = static_cast<int>(std::clamp<rlim_t>(limit.rlim_cur / 4 * 3, 3, 16384));
-        fd_base.store(base, std::memory_order_relaxed);
-    }
-    return base;
-}
-
-int move_up(long fd) noexcept {
-    if (fd < 0) {
-        return static_cast<int>(fd);
-    }
-    const long moved = fd >= internal_fd_base() ? -1 : sys::fcntl(static_cast<int>(fd), F_DUPFD_CLOEXEC, internal_fd_base());
-    if (moved < 0) {
-        sys::fcntl(static_cast<int>(fd), F_SETFD, FD_CLOEXEC);
-    } else {
-        sys::close(static_cast<int>(fd));
-    }
-    const int settled = static_cast<int>(moved < 0 ? fd : moved);
-    note_ours(settled, true);
-    return settled;
-}
-
-void close_ours(int fd) noexcept {
-    note_ours(fd, false);
-    sys::close(fd);
-}
-
-bool is_ours(int fd) noexcept {
-    return fd >= 0 && fd < known_max && (ours[static_cast<std::size_t>(fd / 64)].load() >> (fd % 64) & 1) != 0;
-}
-
-void set_descriptor_watcher(void (*tell)(int fd, bool is_ours)) noexcept {
-    watcher.store(tell);
-}
-
 void set_log_sink(void (*take)(std::string_view)) noexcept {
     log_sink.store(take);
 }
@@ -104,7 +42,7 @@ void set_log_sink(void (*take)(std::string_view)) noexcept {
 }  // namespace shunt::pmd
 
 using shunt::pmd::fresh;
-using shunt::pmd::move_up;
+using shunt::move_up;
 using shunt::pmd::outcome;
 namespace sys = shunt::sys;
 
@@ -152,7 +90,7 @@ int shunt_driver_dup(int fd) {
     return fresh(sys::call(SYS_dup, fd));
 }
 int shunt_driver_close(int fd) {
-    shunt::pmd::note_ours(fd, false);
+    shunt::note_closed(fd);
     return outcome<int>(sys::close(fd));
 }
 ssize_t shunt_driver_read(int fd, void* buffer, std::size_t size) {

@@ -131,6 +131,9 @@ std::vector<std::string> arguments(const EalOptions& options, const std::set<std
                                   // Lines above error are not even formatted, unless somebody wants them.
                                   log::threshold() >= log::Level::debug ? "--log-level=*:info" : "--log-level=*:error"};
     list.emplace_back(state.uses_hugepages ? "--in-memory" : "--no-huge");
+    if (state.uses_hugepages) {
+        list.emplace_back("--single-file-segments");  // few descriptors, for who joins
+    }
     if (pci_devices.empty()) {
         list.emplace_back("--no-pci");
     }
@@ -196,6 +199,25 @@ bool is_eal_started() noexcept {
 
 bool has_hugepages() noexcept {
     return state.uses_hugepages;
+}
+
+std::size_t memory_pieces(std::span<SharedPiece> to) noexcept {
+    struct Found {
+        std::span<SharedPiece> to;
+        std::size_t count = 0;
+    } found{to};
+    rte_memseg_contig_walk(
+        [](const rte_memseg_list*, const rte_memseg* segment, std::size_t bytes, void* argument) {
+            auto& into = *static_cast<Found*>(argument);
+            const int fd = rte_memseg_get_fd_thread_unsafe(segment);
+            std::size_t offset = 0;
+            if (fd >= 0 && into.count < into.to.size() && rte_memseg_get_fd_offset_thread_unsafe(segment, &offset) == 0) {
+                into.to[into.count++] = {segment->addr, bytes, offset, fd};
+            }
+            return 0;
+        },
+        &found);
+    return found.count;
 }
 
 std::string last_complaint() {

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/arena.hpp"
 #include "base/result.hpp"
 #include "pmd/link_spec.hpp"
 
@@ -23,6 +25,9 @@ struct EalOptions {
 Outcome<void> start_eal(const EalOptions& options);
 bool is_eal_started() noexcept;
 bool has_hugepages() noexcept;                   // what start_eal settled on
+
+// DPDK's memory, as arenas are told of (base/arena.hpp); how many pieces, no more than there is room for.
+std::size_t memory_pieces(std::span<SharedPiece> to) noexcept;
 
 // What DPDK logged last at level error, one line without its newline; empty when nothing. For explanations.
 std::string last_complaint();

@@ -76,7 +76,7 @@ int shunt_memif_connect(int fd, const sockaddr* address, socklen_t length) {
     return outcome<int>(result);
 }
 int shunt_memif_accept(int fd, sockaddr* address, socklen_t* length) {
-    const int made = shunt::pmd::move_up(sys::accept4(fd, address, length, SOCK_CLOEXEC));
+    const int made = shunt::move_up(sys::accept4(fd, address, length, SOCK_CLOEXEC));
     if (made >= 0) {
         note_connected(made);
     }
@@ -93,7 +93,7 @@ int shunt_memif_close(int fd) {
     if (auto* callback = before_close.load()) {
         callback(fd);
     }
-    shunt::pmd::close_ours(fd);
+    shunt::close_ours(fd);
     if (auto* callback = after_close.load()) {
         callback();
     }

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
+#include "base/descriptors.hpp"
 #include "preload/epoll_records.hpp"
-#include "pmd/driver_calls.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
 #include "preload/lock.hpp"
@@ -122,7 +122,7 @@ int close_all(unsigned first, unsigned last, int flags) noexcept {
         }
     }
     // What the stack opened later lies above too.
-    const unsigned top = socket::Runtime::instance().is_started() ? static_cast<unsigned>(pmd::internal_fd_base()) - 1 : last;
+    const unsigned top = socket::Runtime::instance().is_started() ? static_cast<unsigned>(internal_fd_base()) - 1 : last;
     return begin <= std::min(last, top) ? real.close_range(begin, std::min(last, top), flags) : 0;
 }
 

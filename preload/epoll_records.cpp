@@ -8,8 +8,8 @@
 #include <fstream>
 #include <string>
 
+#include "base/descriptors.hpp"
 #include "base/sys.hpp"
-#include "pmd/driver_calls.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
 #include "preload/lock.hpp"
@@ -94,7 +94,7 @@ void nudge(EpollRecord& record) noexcept {
     if (record.kernel_waiters.load() == 0 || record.nudge_fd.load() >= 0) {
         return;
     }
-    const int fd = pmd::move_up(sys::eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC));
+    const int fd = move_up(sys::eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC));
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.ptr = &record.nudge_fd;

@@ -1,5 +1,5 @@
-// exec: the next program in this process cannot use our sockets, so this process's references go. Without it a child that only runs a helper
-// would keep its parent's connections open for ever.
+// exec: what the next program inherits stays this process's, and that program finds it if it shares the stack (passing.cpp); the references of what is
+// close-on-exec go. The settings survive an environment that the program has made anew.
 //
 // A call that fails at once (there is no such program) must change nothing: what others hold as well is taken back. What nobody else holds is
 // closed for good, and only where the program can be executed.
@@ -8,11 +8,15 @@
 
 #include <cstdarg>
 #include <cstring>
+#include <string>
+#include <vector>
 
+#include "config/config.hpp"
 #include "preload/epoll_records.hpp"
 #include "preload/fd_table.hpp"
 #include "preload/libc.hpp"
 #include "preload/lock.hpp"
+#include "preload/passing.hpp"
 #include "preload/process.hpp"
 #include "preload/shim.hpp"
 #include "socket/runtime.hpp"
@@ -29,6 +33,9 @@ class Departure {
 public:
     explicit Departure(bool happens) noexcept : happens_(happens && active && is_this_process() && socket::Runtime::instance().is_started()) {
         if (!happens_) {
+            if (happens && active && !is_this_process() && socket::Runtime::instance().is_started()) {
+                hand_on_from_vfork();
+            }
             return;
         }
         {
@@ -36,7 +43,9 @@ public:
             release_all_sets();
             for (int fd = 0; fd < fds.end(); ++fd) {
                 const Word word = fds.find(fd);
-                if (word.is_socket() && socket::abandon(word.socket())) {
+                if (word.is_socket() && is_inherited(fd)) {
+                    mark_for_exec(fd);
+                } else if (word.is_socket() && socket::abandon(word.socket())) {
                     take_duplicates(word);
                 }
             }
@@ -50,7 +59,7 @@ public:
             const Locked lock;
             socket::depart(false);
             for (int fd = 0; fd < fds.end(); ++fd) {
-                retain(fds.find(fd).is_socket() ? fds.find(fd) : Word{});
+                retain(fds.find(fd).is_socket() && !is_inherited(fd) ? fds.find(fd) : Word{});
             }
             retain_all_sets();
             errno = error;
@@ -72,6 +81,41 @@ private:
     bool happens_;
 };
 
+// What this program was started with; it may have cleared it since.
+std::vector<std::string>& own_settings() {
+    static std::vector<std::string> settings;
+    return settings;
+}
+
+bool is_setting(std::string_view entry) noexcept {
+    return entry.starts_with("SHUNT_") || entry.starts_with("LD_PRELOAD=");
+}
+
+// How many entries an environment wants that the program has made anew, ours and the end among them; 0: it is to stay as it is. Where a setting of
+// ours is left, who took LD_PRELOAD out has meant it.
+std::size_t count_restored(char* const* variables) noexcept {
+    if (!active || variables == nullptr) {
+        return 0;
+    }
+    std::size_t count = 0;
+    for (; variables[count] != nullptr; ++count) {
+        if (is_setting(variables[count])) {
+            return 0;
+        }
+    }
+    return count + own_settings().size() + 1;
+}
+
+void restore(char** to, char* const* variables) noexcept {
+    for (; *variables != nullptr; ++variables) {
+        *to++ = *variables;
+    }
+    for (std::string& each : own_settings()) {
+        *to++ = each.data();
+    }
+    *to = nullptr;
+}
+
 // The words of execl and its kin, up to the null. `list` stands behind the first.
 std::size_t count_words(va_list list) noexcept {
     std::size_t count = 1;
@@ -89,9 +133,26 @@ void copy_words(char** to, const char* first, va_list list) noexcept {
 }
 
 }  // namespace
+
+void keep_settings() {
+    own_settings() = config::shunt_environment();
+    if (const auto preload = config::variable("LD_PRELOAD")) {
+        own_settings().push_back("LD_PRELOAD=" + *preload);
+    }
+}
+
 }  // namespace shunt::preload
 
 using namespace shunt::preload;
+
+// `given`, or on this stack what becomes of it with our settings.
+#define RESTORE_SETTINGS(variables, given)                                                                                         \
+    char* const* variables = given;                                                                                                \
+    if (const std::size_t restored = count_restored(variables); restored != 0) {                                                   \
+        auto** room = static_cast<char**>(__builtin_alloca(restored * sizeof(char*)));                                             \
+        restore(room, variables);                                                                                                  \
+        variables = room;                                                                                                          \
+    }
 
 // Puts the variadic words into `words`, an array on this stack; leaves `list` behind the null.
 #define COLLECT_WORDS(words, first)                                                                                                \
@@ -105,27 +166,29 @@ using namespace shunt::preload;
 
 #pragma GCC diagnostic ignored "-Wmissing-declarations"
 extern "C" {
-SHUNT_EXPORT int execve(const char* path, char* const* words, char* const* variables) noexcept {
+SHUNT_EXPORT int execve(const char* path, char* const* words, char* const* given) noexcept {
+    RESTORE_SETTINGS(variables, given)
     const Departure departure(can_be_executed(path));
     return real.execve(path, words, variables);
 }
 SHUNT_EXPORT int execv(const char* path, char* const* words) noexcept {
-    const Departure departure(can_be_executed(path));
-    return real.execv(path, words);
+    return ::execve(path, words, shunt::config::all_variables());
 }
 SHUNT_EXPORT int execvp(const char* name, char* const* words) noexcept {
-    const Departure departure(can_be_executed(name));
-    return real.execvp(name, words);
+    return ::execvpe(name, words, shunt::config::all_variables());
 }
-SHUNT_EXPORT int execvpe(const char* name, char* const* words, char* const* variables) noexcept {
+SHUNT_EXPORT int execvpe(const char* name, char* const* words, char* const* given) noexcept {
+    RESTORE_SETTINGS(variables, given)
     const Departure departure(can_be_executed(name));
     return real.execvpe(name, words, variables);
 }
-SHUNT_EXPORT int execveat(int folder, const char* path, char* const* words, char* const* variables, int flags) noexcept {
+SHUNT_EXPORT int execveat(int folder, const char* path, char* const* words, char* const* given, int flags) noexcept {
+    RESTORE_SETTINGS(variables, given)
     const Departure departure(true);
     return real.execveat(folder, path, words, variables, flags);
 }
-SHUNT_EXPORT int fexecve(int fd, char* const* words, char* const* variables) noexcept {
+SHUNT_EXPORT int fexecve(int fd, char* const* words, char* const* given) noexcept {
+    RESTORE_SETTINGS(variables, given)
     const Departure departure(true);
     return real.fexecve(fd, words, variables);
 }

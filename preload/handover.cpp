@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "base/descriptors.hpp"
 #include "base/sys.hpp"
-#include "pmd/driver_calls.hpp"
 #include "preload/epoll_records.hpp"
 #include "preload/lock.hpp"
 
@@ -80,7 +80,7 @@ Stack* start() noexcept {
         return nullptr;
     }
     protect_internal(before);
-    pmd::set_descriptor_watcher(protect_later);
+    set_descriptor_watcher(protect_later);
     return *stack;
 }
 

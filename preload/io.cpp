@@ -9,6 +9,8 @@
 #include "preload/cancel.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
+#include "preload/passing.hpp"
+#include "preload/process.hpp"
 #include "preload/shim.hpp"
 
 namespace shunt::preload {
@@ -285,6 +287,23 @@ int send_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags) {
     return static_cast<int>(count);
 }
 
+// Descriptors of ours may be in it.
+ssize_t send_by_kernel(int fd, const msghdr* message, int flags) {
+    if (active && is_this_process() && !is_bad_pointer(message) && message->msg_controllen >= CMSG_LEN(sizeof(int))) [[unlikely]] {
+        pass_on(*message);
+    }
+    return real.sendmsg(fd, message, flags);
+}
+ssize_t receive_by_kernel(int fd, msghdr* message, int flags) {
+    const ssize_t result = real.recvmsg(fd, message, flags);
+    if (result >= 0 && active && is_this_process() && message->msg_controllen >= CMSG_LEN(sizeof(int))) [[unlikely]] {
+        const int error = errno;
+        take_in(*message);
+        errno = error;
+    }
+    return result;
+}
+
 }  // namespace
 }  // namespace shunt::preload
 
@@ -358,7 +377,7 @@ SHUNT_EXPORT ssize_t sendto(int fd, const void* data, size_t size, int flags, co
 SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
     Word word = fds.find(fd);
     if (word.is_none() || shunt::is_bad_pointer(message)) {
-        return real.sendmsg(fd, message, flags);
+        return send_by_kernel(fd, message, flags);
     }
     const long side = route_message(fd, word, *message, flags);
     if (side <= 0) {
@@ -391,7 +410,7 @@ SHUNT_EXPORT ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t room
 SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
     const Word word = fds.find(fd);
     if (!word.is_socket() || shunt::is_bad_pointer(message)) {
-        return real.recvmsg(fd, message, flags);
+        return receive_by_kernel(fd, message, flags);
     }
     return answer<ssize_t>(cancellable([&] { return receive_checked(fd, word, message, flags); }), [&] { return ::recvmsg(fd, message, flags); });
 }

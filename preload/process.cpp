@@ -17,6 +17,7 @@
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
 #include "preload/lock.hpp"
+#include "preload/passing.hpp"
 #include "preload/shim.hpp"
 #include "preload/signals.hpp"
 
@@ -115,7 +116,9 @@ void start() {
     socket::set_deferred_runner(run_deferred_handler);
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
     at_quick_exit(finish);
+    keep_settings();
     active = true;
+    adopt_inherited();
 }
 
 __attribute__((constructor(101))) void construct() {

@@ -3,10 +3,22 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "base/result.hpp"
 
 namespace shunt {
+
+// What is mapped shared here, by which file: for another program to map it at the same address.
+struct SharedPiece {
+    void* base = nullptr;
+    std::size_t size = 0;  // 0: none
+    std::size_t offset = 0;
+    int fd = -1;           // none where the kernel gave none
+};
+inline constexpr std::size_t shared_pieces_max = 16;
+// The arenas of this process.
+std::span<const SharedPiece> shared_pieces() noexcept;
 
 class Arena {
 public:

@@ -68,6 +68,7 @@ Outcome<void> check_complete(const Config& config);
 
 // This process's environment, the only place that reads it: every "SHUNT_..." entry, and one variable by name.
 std::vector<std::string> shunt_environment();
+char* const* all_variables() noexcept;  // as exec wants it
 std::optional<std::string> variable(const char* name);
 // The file of the program that runs; empty where /proc does not tell.
 std::string program_path();

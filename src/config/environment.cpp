@@ -19,6 +19,10 @@ std::vector<std::string> shunt_environment() {
     return found;
 }
 
+char* const* all_variables() noexcept {
+    return environ;
+}
+
 std::string program_path() {
     char path[4096];
     const long length = sys::call(SYS_readlink, sys::word("/proc/self/exe"), sys::word(path), sizeof path);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "base/sys.hpp"
 #include "config/config.hpp"
 #include "config/options.hpp"
 #include "launcher/doctor.hpp"
@@ -81,7 +83,9 @@ void export_settings(const std::vector<config::Setting>& settings) {
     for (const auto& [option, value] : values) {
         setenv(config::variable_name(*option).c_str(), value.c_str(), 1);
     }
-    setenv(config::checked_variable, "1", 1);
+    // Its value names this launch: all that it starts share one loop. Not anew in a launch within a launch.
+    const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+    setenv(config::checked_variable, fmt::format("{}-{:x}", sys::getpid(), now).c_str(), 0);
 }
 
 Outcome<std::string> prepare(const CommandLine& line) {

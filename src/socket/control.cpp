@@ -129,6 +129,7 @@ bool has_corked(const Socket& socket) noexcept { return socket.udp != nullptr &&
 bool is_both(const Socket& socket) noexcept { return socket.is_both; }
 void set_both(Socket& socket, bool both) noexcept { socket.is_both = both; }
 bool is_listener(const Socket& socket) noexcept { return socket.listener != nullptr; }
+bool is_v6(const Socket& socket) noexcept { return socket.is_v6; }
 bool is_stream(const Socket& socket) noexcept { return socket.type == SOCK_STREAM; }
 void set_nonblocking(Socket& socket, bool on) noexcept { socket.nonblocking = on; }
 bool is_nonblocking(const Socket& socket) noexcept { return socket.nonblocking; }

@@ -9,10 +9,10 @@
 #include <array>
 #include <utility>
 
+#include "base/descriptors.hpp"
 #include "base/sys.hpp"
 #include "pmd/claim.hpp"
 #include "pmd/control.hpp"
-#include "pmd/driver_calls.hpp"
 #include "pmd/keeper_calls.hpp"
 #include "pmd/port_inline.hpp"
 #include "socket/guard.hpp"
@@ -88,9 +88,9 @@ public:
     static constexpr std::uint64_t term = processes_max, asked = processes_max + 1;
 
     void open() noexcept {
-        set_ = pmd::move_up(sys::epoll_create1(EPOLL_CLOEXEC));
+        set_ = move_up(sys::epoll_create1(EPOLL_CLOEXEC));
         const std::uint64_t mask = std::uint64_t{1} << (SIGTERM - 1);
-        signal_fd_ = pmd::move_up(sys::call(SYS_signalfd4, -1, sys::word(&mask), sizeof mask, SFD_NONBLOCK | SFD_CLOEXEC));
+        signal_fd_ = move_up(sys::call(SYS_signalfd4, -1, sys::word(&mask), sizeof mask, SFD_NONBLOCK | SFD_CLOEXEC));
         add(signal_fd_, term);
         std::ranges::for_each(pmd::kept_claims(), [this](const pmd::Claim& claim) { claim.fd >= 0 ? add(claim.fd, asked) : void(); });
         pidfds_.fill(-1);
@@ -145,7 +145,7 @@ private:
     }
     void watch(unsigned row, std::int32_t pid) noexcept {
         pids_[row] = pid;
-        pidfds_[row] = pmd::move_up(sys::call(SYS_pidfd_open, pid, 0));
+        pidfds_[row] = move_up(sys::call(SYS_pidfd_open, pid, 0));
         has_ended_[row] = pidfds_[row] < 0;   // it was gone already
         if (!has_ended_[row]) {
             add(pidfds_[row], row);
@@ -153,7 +153,7 @@ private:
     }
     void forget(unsigned row) noexcept {
         if (pidfds_[row] >= 0) {
-            pmd::close_ours(pidfds_[row]);
+            close_ours(pidfds_[row]);
         }
         pidfds_[row] = -1;
         has_ended_[row] = false;

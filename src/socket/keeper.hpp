@@ -20,6 +20,8 @@ Belongings take_stock();
 // Clones the keeper. `all_but_ours`: whatever descriptor was not opened by us is closed there; else (drivers open their own, behind our back) what the
 // stock-taking has found. EAGAIN, ENOMEM with the remedy.
 Outcome<void> start_keeper(Layer& layer, const Belongings& belongings, bool all_but_ours);
+// In a program that has joined a stack with a keeper.
+void know_keeper(const Layer& layer) noexcept;
 // False when it was killed: then nothing moves while the programs do not call.
 bool is_keeper_alive() noexcept;
 

@@ -16,9 +16,9 @@
 #include <cstring>
 
 #include "base/log.hpp"
+#include "base/descriptors.hpp"
 #include "base/sys.hpp"
 #include "pmd/control.hpp"
-#include "pmd/driver_calls.hpp"
 #include "pmd/driver_heap.hpp"
 #include "pmd/keeper_calls.hpp"
 #include "socket/guard.hpp"
@@ -67,7 +67,7 @@ void close_descriptors(const Birth& birth) noexcept {
         constexpr unsigned known_max = 1 << 20;
         unsigned first = 0;
         for (unsigned fd = 0; fd < known_max; ++fd) {
-            if (pmd::is_ours(static_cast<int>(fd))) {
+            if (is_ours(static_cast<int>(fd))) {
                 if (fd > first) {
                     close_range(first, fd - 1);
                 }
@@ -76,7 +76,7 @@ void close_descriptors(const Birth& birth) noexcept {
         }
         close_range(first, ~0U);
     } else {
-        std::ranges::for_each(birth.descriptors, [](int fd) { pmd::is_ours(fd) ? 0 : sys::close(fd); });
+        std::ranges::for_each(birth.descriptors, [](int fd) { is_ours(fd) ? 0 : sys::close(fd); });
     }
     const long null = sys::call(SYS_openat, AT_FDCWD, sys::word("/dev/null"), O_RDWR | O_CLOEXEC);
     for (int fd = 0; null >= 0 && fd < 3; ++fd) {
@@ -106,7 +106,7 @@ void restore_signals() noexcept {
     restore_signals();
     close_descriptors(birth);
     move_thread_table();
-    pmd::set_descriptor_watcher(nullptr);
+    set_descriptor_watcher(nullptr);
     pmd::keep_own_heap_only();
     if (can_let_go) {
         unmap(birth.memory);
@@ -213,8 +213,12 @@ Outcome<void> start_keeper(Layer& layer, const Belongings& belongings, bool all_
     }
     pmd::give_up_links();
     layer.keeper_pid = static_cast<std::int32_t>(birth.pid);
-    keeper_pidfd = pmd::move_up(sys::call(SYS_pidfd_open, birth.pid, 0));
+    know_keeper(layer);
     return {};
+}
+
+void know_keeper(const Layer& layer) noexcept {
+    keeper_pidfd = move_up(sys::call(SYS_pidfd_open, layer.keeper_pid, 0));
 }
 
 bool is_keeper_alive() noexcept {

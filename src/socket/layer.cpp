@@ -4,8 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/descriptors.hpp"
 #include "base/sys.hpp"
-#include "pmd/driver_calls.hpp"
 #include "socket/guard.hpp"
 
 namespace shunt::socket {
@@ -15,7 +15,7 @@ constexpr std::uint32_t sets_max = 8192;
 
 // Our own descriptors stay out of the low numbers: the program's next open() gets the number it expects.
 int lift(long fd) noexcept {
-    return fd < 0 ? -1 : pmd::move_up(fd);
+    return fd < 0 ? -1 : move_up(fd);
 }
 
 }  // namespace

@@ -18,8 +18,9 @@ void Ledger::create(Arena& arena, std::uint32_t sockets, std::uint32_t sets) noe
 }
 
 int Ledger::enter(Process::State state, std::int32_t pid, Time now) noexcept {
-    const auto row = std::ranges::find(processes_, Process::State::none, &Process::state);
-    if (row == processes_.end()) {
+    const std::span usable(processes_.data(), processes_max - 1);  // the last is nobody's, see passing.cpp
+    const auto row = std::ranges::find(usable, Process::State::none, &Process::state);
+    if (row == usable.end()) {
         return no_process;
     }
     *row = Process{};
@@ -27,7 +28,7 @@ int Ledger::enter(Process::State state, std::int32_t pid, Time now) noexcept {
     row->pid = pid;
     row->since = now;
     ++changes_;
-    return static_cast<int>(row - processes_.begin());
+    return static_cast<int>(row - usable.begin());
 }
 
 void Ledger::claim(int row, std::int32_t pid) noexcept {
@@ -55,7 +56,15 @@ void Ledger::note_sleeper(int row, unsigned slot, bool sleeps) noexcept {
 }
 
 bool Ledger::is_empty() const noexcept {
-    return std::ranges::all_of(processes_, [](const Process& each) { return each.state == Process::State::none || each.state == Process::State::departed; });
+    return std::ranges::all_of(processes_, [](const Process& each) { return each.state == Process::State::none || (each.state == Process::State::departed && !each.hands_on); });
+}
+
+void Ledger::set_departed(int row, bool has) noexcept {
+    if (row != no_process) {
+        Process& process = processes_[static_cast<std::size_t>(row)];
+        process.state = has ? Process::State::departed : Process::State::alive;
+        process.hands_on = has && std::ranges::any_of(sockets_of(row), [](Count each) { return each != 0; });
+    }
 }
 
 void bury(Guard& guard, int row) noexcept {

@@ -22,6 +22,7 @@ struct Process {
     State state = State::none;
     std::int32_t pid = 0;
     Time since{};
+    bool hands_on = false;       // departed: the next program has inherited sockets
     std::uint32_t sleepers = 0;  // threads asleep in a call
     std::array<std::uint16_t, sleeper_slots> slot_sleepers{};
 };
@@ -50,11 +51,7 @@ public:
     void note_sleeper(int row, unsigned slot, bool sleeps) noexcept;
     std::span<Process> processes() noexcept { return processes_; }
     bool is_empty() const noexcept;  // of processes that may call
-    void set_departed(int row, bool has) noexcept {
-        if (row != no_process) {
-            processes_[static_cast<std::size_t>(row)].state = has ? Process::State::departed : Process::State::alive;
-        }
-    }
+    void set_departed(int row, bool has) noexcept;
     std::uint32_t changes() const noexcept { return changes_; }
 
 private:

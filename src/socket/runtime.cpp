@@ -17,6 +17,7 @@
 #include "pmd/clock.hpp"
 #include "pmd/eal.hpp"
 #include "pmd/fault.hpp"
+#include "pmd/invitation.hpp"
 #include "pmd/port_inline.hpp"
 #include "socket/guard.hpp"
 #include "socket/keeper.hpp"
@@ -115,7 +116,61 @@ bool have_own_descriptors(const std::vector<pmd::LinkSpec>& specs) noexcept {
     return std::ranges::any_of(specs, [](const pmd::LinkSpec& spec) { return spec.kind != Kind::memif && spec.kind != Kind::tap && spec.kind != Kind::loop; });
 }
 
+// Programs of one launch share a loop (the launcher names it); without a launcher a program has one for itself and what it forks.
+std::string loop_name() {
+    const auto launch = config::variable(config::checked_variable);
+    return launch ? "shunt-loop-" + *launch : "";
+}
+
+// What runs already, and is to be shared: mapped here, at the same addresses. Null: there is none.
+Outcome<Stack*> join_loop(const std::string& name, Duration silent) {
+    const pmd::Joined joined = pmd::join(name, silent);
+    if (joined.outcome == pmd::Joining::refused) {
+        return explain(EBUSY, "--link loop: another program of this launch has it, and cannot share it: it is another build, or does not answer");
+    }
+    auto* layer = static_cast<Layer*>(joined.stack);
+    if (layer == nullptr) {
+        return nullptr;
+    }
+    set_layer(layer);
+    enter_process(*layer);
+    know_keeper(*layer);
+    return layer->stack;
+}
+
+// The loop, or the right to make it.
+Outcome<Stack*> join_or_claim_loop() {
+    const std::string name = loop_name();
+    if (name.empty()) {
+        return nullptr;
+    }
+    for (int tries = 0; tries < 3; ++tries) {
+        if (auto joined = join_loop(name, std::chrono::seconds(3)); !joined || *joined != nullptr) {
+            return joined;
+        }
+        if (const auto claim = pmd::try_claim(name, {.silent = Duration{}}); claim) {
+            pmd::keep(pmd::claims_max - 1, *claim);
+            return nullptr;
+        }
+    }
+    return explain(EBUSY, "--link loop: the programs of this launch do not come to share it; start again");
+}
+
+// What the keeper gives to those who join: everybody sleeps on these.
+void invite(Layer& layer) {
+    std::vector<int> descriptors(layer.slot_fds.begin(), layer.slot_fds.end());
+    descriptors.insert(descriptors.end(), {layer.keeper_fd, layer.rx_events});
+    if (!pmd::prepare_invitation(&layer, descriptors)) {
+        log::debug("this stack cannot be shared with programs that start apart: its memory has no descriptors");
+    }
+}
+
 Outcome<Stack*> build(const config::Config& config) {
+    if (config.has_loop && !config.has_port()) {
+        if (auto joined = join_or_claim_loop(); !joined || *joined != nullptr) {
+            return joined;
+        }
+    }
     const Belongings belongings = take_stock();
     if (auto complete = config::check_complete(config); !complete) {
         return std::unexpected(complete.error());
@@ -157,6 +212,9 @@ Outcome<Stack*> build(const config::Config& config) {
     std::ranges::transform(interfaces_of(config), layer->interface_indices.begin(), &Interface::index);
     set_layer(layer);
     enter_process(*layer);
+    if (ports.empty()) {
+        invite(*layer);
+    }
     if (auto born = start_keeper(*layer, belongings, !have_own_descriptors(*specs)); !born) {
         return std::unexpected(born.error());
     }
@@ -216,6 +274,23 @@ Outcome<Stack*> Runtime::stack() {
     }
     started.store(*stack, std::memory_order_release);
     return stack;
+}
+
+bool Runtime::join() noexcept {
+    if (is_started()) {
+        return true;
+    }
+    const std::scoped_lock lock(start_mutex);
+    const std::string name = config_.has_loop && !config_.has_port() ? loop_name() : "";
+    if (started.load() != nullptr || name.empty()) {
+        return started.load() != nullptr;
+    }
+    const auto stack = join_loop(name, std::chrono::milliseconds(200));
+    if (!stack || *stack == nullptr) {
+        return false;
+    }
+    started.store(*stack, std::memory_order_release);
+    return true;
 }
 
 bool Runtime::is_started() const noexcept {

@@ -41,6 +41,8 @@ public:
     // The stack; starts EAL, opens the ports and starts the keeper when called first. Thread-safe. The error names the remedy; it is remembered.
     Outcome<Stack*> stack();
     bool is_started() const noexcept;
+    // Shares a stack that runs already, and starts none. False: there is none to share.
+    bool join() noexcept;
 
     // Cheap, from the configuration alone (no EAL). For addresses in AF_INET, or AF_INET6 (v4-mapped, or :: for the wildcard). Rules come first
     // (config/rules.hpp); a rule for Shunt does not make an address or a route.

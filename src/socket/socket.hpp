@@ -41,6 +41,7 @@ bool has_corked(const Socket& socket) noexcept;       // parts of a datagram wai
 bool is_both(const Socket& socket) noexcept;          // the kernel's side is alive too (bound to the wildcard)
 void set_both(Socket& socket, bool both) noexcept;
 bool is_stream(const Socket& socket) noexcept;
+bool is_v6(const Socket& socket) noexcept;
 bool is_listener(const Socket& socket) noexcept;
 void set_nonblocking(Socket& socket, bool on) noexcept;  // mirrors O_NONBLOCK of the kernel's description
 bool is_nonblocking(const Socket& socket) noexcept;
@@ -57,8 +58,17 @@ void name_child(int pid) noexcept;  // in the parent, where it knows: the child'
 void become_child() noexcept;       // in the child
 // This process gives up all it has: it ends.
 void leave_process() noexcept;
-// It becomes another program, which knows nothing of this stack; or it does not, after all.
+// It becomes another program, which has what it inherits; or it does not, after all.
 void depart(bool departs) noexcept;
+// In that program, when it has taken what it has inherited: what it was before holds nothing more.
+void bury_former_self() noexcept;
+// Passing (passing.cpp). The inode of the kernel's socket behind a descriptor says which socket it was, in whichever process.
+void mark(Socket& socket, std::uint64_t inode) noexcept;
+void send_away(Socket& socket, std::uint64_t inode) noexcept;    // in a message: a reference goes with it
+Socket* find_passed(std::uint64_t inode) noexcept;               // one reference; null: none of ours
+// For a child of vfork that is about to exec: a row of its own, and references there.
+int enter_departing(int pid) noexcept;
+void hold_for(int row, Socket& socket) noexcept;
 
 // ---------------------------------------------------------------- calls
 // The port: named by the program, or chosen by the kernel for its side of a socket that is on both: then our connections that happen to have it do no harm.

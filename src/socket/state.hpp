@@ -51,6 +51,7 @@ struct Socket {
     UdpEndpoint* udp = nullptr;
     std::uint32_t bound_address = 0;
     std::uint16_t bound_port = 0;
+    std::uint64_t inode = 0;         // of the kernel's socket behind it, once it has left a process (passing.cpp)
     tcp::BoundPort held_port;        // port 0: a program has not bound it
     tcp::ConnectionOptions options;  // for connections yet to be made
     FastOpenKeys fast_open_keys{};   // for the listener that it may become

@@ -1,0 +1,187 @@
+// See invitation.hpp.
+#include "pmd/invitation.hpp"
+
+#include <fcntl.h>
+#include <link.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/descriptors.hpp"
+#include "base/sys.hpp"
+#include "pmd/eal.hpp"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+namespace shunt::pmd {
+namespace {
+
+constexpr std::size_t fds_max = Invitation::pieces_max + Invitation::numbers_max;
+
+union Control {
+    cmsghdr header;
+    char room[CMSG_SPACE(sizeof(int) * fds_max)];
+};
+
+constinit Invitation prepared{};
+constinit std::array<int, fds_max> prepared_fds{};
+constinit bool is_prepared = false;
+
+// The linker's build id of the object that holds this code. All zero where it has none, which nobody trusts.
+std::array<unsigned char, 20> own_build() {
+    std::array<unsigned char, 20> id{};
+    dl_iterate_phdr(
+        [](dl_phdr_info* object, std::size_t, void* to) {
+            const auto here = reinterpret_cast<std::uintptr_t>(&own_build);
+            bool is_own = false;
+            for (int i = 0; i < object->dlpi_phnum; ++i) {
+                const ElfW(Phdr)& header = object->dlpi_phdr[i];
+                is_own = is_own || (header.p_type == PT_LOAD && here - (object->dlpi_addr + header.p_vaddr) < header.p_memsz);
+            }
+            for (int i = 0; is_own && i < object->dlpi_phnum; ++i) {
+                const ElfW(Phdr)& header = object->dlpi_phdr[i];
+                const auto* note = reinterpret_cast<const ElfW(Nhdr)*>(object->dlpi_addr + header.p_vaddr);
+                if (header.p_type == PT_NOTE && note->n_type == NT_GNU_BUILD_ID && note->n_descsz >= 20) {
+                    std::memcpy(to, reinterpret_cast<const char*>(note + 1) + 4, 20);
+                }
+            }
+            return is_own ? 1 : 0;
+        },
+        &id);
+    return id;
+}
+
+bool is_acceptable(const Invitation& invitation, long size, std::size_t fds) {
+    const auto build = own_build();
+    const bool has_build = std::ranges::any_of(build, [](unsigned char each) { return each != 0; });
+    return size == sizeof invitation && invitation.magic == Invitation{}.magic && has_build && invitation.build == build &&
+           invitation.piece_count <= Invitation::pieces_max && invitation.number_count <= Invitation::numbers_max &&
+           fds == invitation.piece_count + invitation.number_count;
+}
+
+// All or nothing.
+bool map_pieces(const Invitation& invitation, std::span<const int> fds) noexcept {
+    for (std::size_t i = 0; i < invitation.piece_count; ++i) {
+        const Invitation::Piece& piece = invitation.pieces[i];
+        const long mapped = sys::call(SYS_mmap, static_cast<long>(piece.address), static_cast<long>(piece.size), PROT_READ | PROT_WRITE,
+                                      MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fds[i], static_cast<long>(piece.offset));
+        if (mapped != static_cast<long>(piece.address)) {
+            for (std::size_t other = 0; other < i; ++other) {
+                sys::call(SYS_munmap, static_cast<long>(invitation.pieces[other].address), static_cast<long>(invitation.pieces[other].size));
+            }
+            return false;
+        }
+    }
+    return true;
+}
+
+// Each under the number that it has with the others. False when the program has something there.
+bool place_descriptors(const Invitation& invitation, std::span<const int> fds) noexcept {
+    for (std::size_t i = 0; i < fds.size(); ++i) {
+        const int number = invitation.numbers[i];
+        if (number == fds[i]) {
+            move_up(number);
+            continue;
+        }
+        if (sys::fcntl(number, F_GETFD) >= 0 || sys::call(SYS_dup3, fds[i], number, O_CLOEXEC) != number) {
+            return false;
+        }
+        move_up(number);
+        sys::close(fds[i]);
+    }
+    return true;
+}
+
+}  // namespace
+
+bool prepare_invitation(const void* stack, std::span<const int> descriptors) noexcept {
+    std::array<SharedPiece, Invitation::pieces_max> pieces{};
+    std::size_t count = memory_pieces(pieces);
+    for (const SharedPiece& each : shared_pieces()) {
+        if (each.size != 0 && count < pieces.size()) {
+            pieces[count++] = each;
+        }
+    }
+    const bool is_whole = std::all_of(pieces.begin(), pieces.begin() + static_cast<std::ptrdiff_t>(count), [](const SharedPiece& each) { return each.fd >= 0; });
+    if (!is_whole || descriptors.size() > Invitation::numbers_max) {
+        return false;
+    }
+    prepared.build = own_build();
+    prepared.stack = reinterpret_cast<std::uint64_t>(stack);
+    std::size_t fd_count = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        prepared.pieces[i] = {reinterpret_cast<std::uint64_t>(pieces[i].base), pieces[i].size, pieces[i].offset};
+        prepared_fds[fd_count++] = pieces[i].fd;
+    }
+    prepared.piece_count = static_cast<std::uint32_t>(count);
+    for (const int fd : descriptors) {
+        prepared.numbers[prepared.number_count++] = fd;
+        prepared_fds[fd_count++] = fd;
+    }
+    is_prepared = true;
+    return true;
+}
+
+long send_invitation(int fd, const sockaddr* to, socklen_t size) noexcept {
+    if (!is_prepared) {
+        return -EOPNOTSUPP;
+    }
+    const std::size_t fd_bytes = sizeof(int) * (prepared.piece_count + prepared.number_count);
+    Control control{};
+    iovec part{&prepared, sizeof prepared};
+    msghdr header{};
+    header.msg_name = const_cast<sockaddr*>(to);
+    header.msg_namelen = size;
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.room;
+    header.msg_controllen = CMSG_SPACE(fd_bytes);
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(fd_bytes);
+    std::memcpy(CMSG_DATA(&control.header), prepared_fds.data(), fd_bytes);
+    return sys::sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+Joined join(const std::string& name, Duration silent) {
+    const int fd = ask_holder(name, verb_join);
+    if (fd < 0) {
+        return {};
+    }
+    pollfd readable{fd, POLLIN, 0};
+    const timespec patience{static_cast<time_t>(silent.count() / 1'000'000'000), static_cast<long>(silent.count() % 1'000'000'000)};
+    sys::ppoll(&readable, 1, &patience, nullptr);
+    Invitation invitation;
+    Control control{};
+    iovec part{&invitation, sizeof invitation};
+    msghdr header{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.room;
+    header.msg_controllen = sizeof control.room;
+    const long size = sys::recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    close_ours(fd);
+    std::array<int, fds_max> fds{};
+    std::size_t count = 0;
+    if (size >= 0 && header.msg_controllen >= CMSG_LEN(0) && control.header.cmsg_type == SCM_RIGHTS) {
+        count = std::min((control.header.cmsg_len - CMSG_LEN(0)) / sizeof(int), fds.size());
+        std::memcpy(fds.data(), CMSG_DATA(&control.header), count * sizeof(int));
+    }
+    const std::span<const int> got(fds.data(), count);
+    if (!is_acceptable(invitation, size, count)) {
+        std::ranges::for_each(got, [](int each) { sys::close(each); });
+        const bool has_no_programs = size > 0 && count == 0;   // its holder leaves
+        return {has_no_programs ? Joining::nobody : Joining::refused, nullptr};
+    }
+    const bool is_mapped = map_pieces(invitation, got);
+    std::ranges::for_each(got.first(invitation.piece_count), [](int each) { sys::close(each); });
+    if (!is_mapped || !place_descriptors(invitation, got.subspan(invitation.piece_count))) {
+        return {Joining::refused, nullptr};
+    }
+    return {Joining::joined, reinterpret_cast<void*>(invitation.stack)};
+}
+
+}  // namespace shunt::pmd

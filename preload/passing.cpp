@@ -1,0 +1,145 @@
+#include "preload/passing.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/sys.hpp"
+#include "preload/fd_table.hpp"
+#include "preload/handover.hpp"
+#include "preload/shim.hpp"
+
+namespace shunt::preload {
+namespace {
+
+using socket::Runtime;
+
+// Of the kernel's socket; 0: it is none that could be ours.
+std::uint64_t inode_of(int fd) noexcept {
+    struct stat facts {};
+    int domain = 0;
+    socklen_t size = sizeof domain;
+    const bool is_socket = sys::call(SYS_fstat, fd, sys::word(&facts)) == 0 && S_ISSOCK(facts.st_mode);
+    const bool is_inet = is_socket && sys::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && (domain == AF_INET || domain == AF_INET6);
+    return is_inet ? facts.st_ino : 0;
+}
+
+template <class F>
+void for_each_passed(const msghdr& message, F f) noexcept {
+    for (const cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(const_cast<msghdr*>(&message), const_cast<cmsghdr*>(c))) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len >= CMSG_LEN(0)) {
+            for (std::size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); ++i) {
+                int fd;
+                std::memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+                f(fd);
+            }
+        }
+    }
+}
+
+// One of the stack's sockets has come under this number.
+void install_passed(int fd) noexcept {
+    const std::uint64_t inode = inode_of(fd);
+    if (inode == 0 || !Runtime::instance().join()) {
+        return;
+    }
+    socket::Socket* const found = socket::find_passed(inode);
+    if (found == nullptr) {
+        return;
+    }
+    const std::uint64_t flags = (socket::is_stream(*found) ? Word::stream_flag : 0) | (socket::is_v6(*found) ? Word::v6_flag : 0);
+    Word before;
+    if (!fds.try_set(fd, Word::of(*found, flags), before)) {
+        socket::release(*found, fd);
+        return;
+    }
+    release(before, fd);
+}
+
+}  // namespace
+
+void pass_on(const msghdr& message) noexcept {
+    if (Runtime::instance().is_started()) {
+        for_each_passed(message, [](int fd) {
+            if (socket::Socket* socket = fds.socket_of(fd)) {
+                socket::send_away(*socket, inode_of(fd));
+            }
+        });
+    }
+}
+
+void take_in(const msghdr& message) noexcept {
+    for_each_passed(message, install_passed);
+}
+
+void adopt_inherited() noexcept {
+    DIR* folder = opendir("/proc/self/fd");
+    if (folder == nullptr) {
+        return;
+    }
+    while (const dirent* entry = readdir(folder)) {
+        if (entry->d_name[0] != '.' && std::atoi(entry->d_name) != dirfd(folder)) {
+            install_passed(std::atoi(entry->d_name));
+        }
+    }
+    closedir(folder);
+    if (Runtime::instance().is_started()) {
+        socket::bury_former_self();
+    }
+}
+
+bool is_inherited(int fd) noexcept {
+    const long flags = sys::fcntl(fd, F_GETFD);
+    return flags >= 0 && (flags & FD_CLOEXEC) == 0;
+}
+
+void mark_for_exec(int fd) noexcept {
+    if (socket::Socket* socket = fds.socket_of(fd)) {
+        socket::mark(*socket, inode_of(fd));
+    }
+}
+
+namespace {
+
+// By the parent's numbers: the child may have put other descriptors there.
+void mark_all_of(long parent) noexcept {
+    for (int fd = 0; fd < fds.end(); ++fd) {
+        socket::Socket* const socket = fds.socket_of(fd);
+        char path[64];
+        struct stat facts {};
+        if (socket != nullptr && std::snprintf(path, sizeof path, "/proc/%ld/fd/%d", parent, fd) > 0 &&
+            sys::call(SYS_stat, sys::word(path), sys::word(&facts)) == 0) {
+            socket::mark(*socket, facts.st_ino);
+        }
+    }
+}
+
+}  // namespace
+
+void hand_on_from_vfork() noexcept {
+    mark_all_of(sys::call(SYS_getppid));
+    const int highest = std::max(fds.end(), 3);  // among them standard input and output, where inetd puts a connection
+    bool has_row = false;
+    int row = -1;
+    for (int fd = 0; fd < highest; ++fd) {
+        const std::uint64_t inode = is_inherited(fd) ? inode_of(fd) : 0;
+        if (inode == 0) {
+            continue;
+        }
+        if (!has_row) {
+            row = socket::enter_departing(static_cast<int>(sys::getpid()));
+            has_row = true;
+        }
+        if (socket::Socket* found = socket::find_passed(inode)) {
+            socket::hold_for(row, *found);
+            socket::abandon(*found);
+        }
+    }
+}
+
+}  // namespace shunt::preload

@@ -1,0 +1,22 @@
+// Descriptors that leave this process, or come to it: by exec, in messages (SCM_RIGHTS). Who receives one has the kernel's socket behind it, whose inode
+// tells which of ours it was (src/socket/passing.cpp), if the receiver shares the stack.
+#pragma once
+
+#include <sys/socket.h>
+
+namespace shunt::preload {
+
+// A message with control data is about to go out by the kernel, or has come in.
+void pass_on(const msghdr& message) noexcept;
+void take_in(const msghdr& message) noexcept;
+
+// At the start of a program that has inherited sockets: joins the stack that they are of, where there is one.
+void adopt_inherited() noexcept;
+
+// Before exec, of a descriptor that the next program inherits: it can be found there.
+bool is_inherited(int fd) noexcept;
+void mark_for_exec(int fd) noexcept;
+// The same in a child of vfork, whose descriptors are its own by now, and whose memory is the parent's.
+void hand_on_from_vfork() noexcept;
+
+}  // namespace shunt::preload

@@ -1,0 +1,70 @@
+// Sockets that go to another process of the same stack: by exec, by a message (SCM_RIGHTS). What arrives there is the kernel socket behind the
+// descriptor; its inode tells whose it is.
+#include "socket/guard.hpp"
+
+namespace shunt::socket {
+namespace {
+
+// Of sockets on their way in a message; nobody's row. What is never received stays open as long as the stack lives.
+constexpr int in_flight = static_cast<int>(processes_max) - 1;
+
+}  // namespace
+
+void mark(Socket& socket, std::uint64_t inode) noexcept {
+    Guard guard(layer());
+    socket.inode = inode;
+}
+
+void send_away(Socket& socket, std::uint64_t inode) noexcept {
+    Guard guard(layer());
+    if (is_gone(socket)) {
+        return;
+    }
+    socket.inode = inode;
+    ++socket.references;
+    guard.layer().ledger.add_socket(in_flight, guard.layer().sockets.index_of(&socket));
+}
+
+Socket* find_passed(std::uint64_t inode) noexcept {
+    Guard guard(layer());
+    Layer& layer = guard.layer();
+    for (std::uint32_t index = 0; index < layer.sockets.touched(); ++index) {
+        Socket& socket = layer.sockets.at(index);
+        if (!is_gone(socket) && socket.inode == inode) {
+            hold(layer, socket);
+            if (layer.ledger.sockets_of(in_flight)[index] != 0) {
+                layer.ledger.remove_socket(in_flight, index);
+                --socket.references;
+            }
+            return &socket;
+        }
+    }
+    return nullptr;
+}
+
+void bury_former_self() noexcept {
+    Guard guard(layer());
+    const auto rows = guard.layer().ledger.processes();
+    const auto pid = static_cast<std::int32_t>(sys::getpid());
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        if (rows[row].state == Process::State::departed && rows[row].pid == pid) {
+            bury(guard, static_cast<int>(row));
+        }
+    }
+}
+
+int enter_departing(int pid) noexcept {
+    Guard guard(layer());
+    return guard.layer().ledger.enter(Process::State::departed, pid, guard.layer().now());
+}
+
+void hold_for(int row, Socket& socket) noexcept {
+    Guard guard(layer());
+    if (row != no_process && !is_gone(socket)) {
+        guard.layer().ledger.processes()[static_cast<std::size_t>(row)].hands_on = true;
+        ++socket.references;
+        guard.layer().ledger.add_socket(row, guard.layer().sockets.index_of(&socket));
+    }
+}
+
+}  // namespace shunt::socket
