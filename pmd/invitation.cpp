@@ -54,10 +54,10 @@ std::array<unsigned char, 20> own_build() {
     return id;
 }
 
-bool is_acceptable(const Invitation& invitation, long size, std::size_t fds) {
+bool is_acceptable(const Invitation& invitation, std::string_view facts, long size, std::size_t fds) {
     const auto build = own_build();
     const bool has_build = std::ranges::any_of(build, [](unsigned char each) { return each != 0; });
-    return size == sizeof invitation && invitation.magic == Invitation{}.magic && has_build && invitation.build == build &&
+    return size == sizeof invitation && invitation.magic == Invitation{}.magic && has_build && invitation.build == build && std::string_view(invitation.facts.data(), strnlen(invitation.facts.data(), invitation.facts.size())) == facts &&
            invitation.piece_count <= Invitation::pieces_max && invitation.number_count <= Invitation::numbers_max &&
            fds == invitation.piece_count + invitation.number_count;
 }
@@ -97,7 +97,7 @@ bool place_descriptors(const Invitation& invitation, std::span<const int> fds) n
 
 }  // namespace
 
-bool prepare_invitation(const void* stack, std::span<const int> descriptors) noexcept {
+bool prepare_invitation(const void* stack, std::span<const int> descriptors, std::string_view facts) noexcept {
     std::array<SharedPiece, Invitation::pieces_max> pieces{};
     std::size_t count = memory_pieces(pieces);
     for (const SharedPiece& each : shared_pieces()) {
@@ -106,9 +106,10 @@ bool prepare_invitation(const void* stack, std::span<const int> descriptors) noe
         }
     }
     const bool is_whole = std::all_of(pieces.begin(), pieces.begin() + static_cast<std::ptrdiff_t>(count), [](const SharedPiece& each) { return each.fd >= 0; });
-    if (!is_whole || descriptors.size() > Invitation::numbers_max) {
+    if (!is_whole || descriptors.size() > Invitation::numbers_max || facts.size() >= prepared.facts.size()) {
         return false;
     }
+    std::ranges::copy(facts, prepared.facts.begin());
     prepared.build = own_build();
     prepared.stack = reinterpret_cast<std::uint64_t>(stack);
     std::size_t fd_count = 0;
@@ -146,7 +147,7 @@ long send_invitation(int fd, const sockaddr* to, socklen_t size) noexcept {
     return sys::sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-Joined join(const std::string& name, Duration silent) {
+Joined join(const std::string& name, std::string_view facts, Duration silent) {
     const int fd = ask_holder(name, verb_join);
     if (fd < 0) {
         return {};
@@ -171,7 +172,7 @@ Joined join(const std::string& name, Duration silent) {
         std::memcpy(fds.data(), CMSG_DATA(&control.header), count * sizeof(int));
     }
     const std::span<const int> got(fds.data(), count);
-    if (!is_acceptable(invitation, size, count)) {
+    if (!is_acceptable(invitation, facts, size, count)) {
         std::ranges::for_each(got, [](int each) { sys::close(each); });
         const bool has_no_programs = size > 0 && count == 0;   // its holder leaves
         return {has_no_programs ? Joining::nobody : Joining::refused, nullptr};

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/arena.hpp"
 #include "base/time.hpp"
@@ -26,22 +27,23 @@ struct Invitation {
     std::array<unsigned char, 20> build{};
     std::uint32_t piece_count = 0, number_count = 0;
     std::uint64_t stack = 0;                          // the address of what the caller shares
+    std::array<char, 256> facts{};                    // what both must agree on, as text
     std::array<Piece, pieces_max> pieces{};
     std::array<std::int32_t, numbers_max> numbers{};  // descriptors
 };
 
 // In the process that starts the stack, before its keeper is born: what joins get. False where the memory has no descriptors: then nobody can.
-bool prepare_invitation(const void* stack, std::span<const int> descriptors) noexcept;
+bool prepare_invitation(const void* stack, std::span<const int> descriptors, std::string_view facts) noexcept;
 
 // The keeper's side, for claim.hpp's answer(): -errno.
 long send_invitation(int fd, const sockaddr* to, socklen_t size) noexcept;
 
-enum class Joining { nobody, refused, joined };  // refused: another build, no room at the addresses, or a holder that does not answer
+enum class Joining { nobody, refused, joined };  // refused: other facts, another build, no room at the addresses, or a holder that does not answer
 struct Joined {
     Joining outcome = Joining::nobody;
     void* stack = nullptr;
 };
 // Asks the holder of the claim. Blocks for `silent` at most when it does not answer.
-Joined join(const std::string& name, Duration silent);
+Joined join(const std::string& name, std::string_view facts, Duration silent);
 
 }  // namespace shunt::pmd

@@ -143,11 +143,15 @@ void look_after_all() {
 
 }  // namespace
 
+std::string end_name(const std::string& wire, bool is_server) {
+    return fmt::format("shunt-{}-{}", is_server ? "server" : "client", wire);
+}
+
 // A holder that is just starting cannot answer yet: the other end is tried soon, and only then patience is had with both.
 Outcome<End> claim_end(const std::string& wire) {
     for (const Duration silent : {Duration(std::chrono::milliseconds(50)), Patience{}.silent}) {
         for (const bool is_server : {true, false}) {
-            const auto claim = try_claim(fmt::format("shunt-{}-{}", is_server ? "server" : "client", wire), {.silent = silent});
+            const auto claim = try_claim(end_name(wire, is_server), {.silent = silent});
             if (claim) {
                 return End{is_server, *claim};
             }

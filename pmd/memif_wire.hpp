@@ -15,6 +15,9 @@ struct End {
     Claim claim;  // held as long as the port lives
 };
 
+// The name of an end's claim.
+std::string end_name(const std::string& wire, bool is_server);
+
 // Takes the first end of the wire that is free, or whose keeper leaves. EBUSY when programs have both.
 Outcome<End> claim_end(const std::string& wire);
 

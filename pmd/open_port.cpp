@@ -164,10 +164,14 @@ Outcome<std::uint16_t> find_or_create_on_interface(const LinkSpec& spec, const s
     return attach_and_find(fmt::format("{}{}", driver, index), fmt::format("iface={}", spec.value), text, remedy);
 }
 
+std::string claim_name(const std::string& text) {
+    constexpr std::size_t most = 90;   // a name may have 107 bytes
+    return "shunt-link-" + text.substr(0, std::min(text.find(','), most));
+}
+
 // A link that one program can have, and after its end its keeper until all is delivered.
 Outcome<Claim> claim_link(const std::string& text) {
-    constexpr std::size_t most = 90;   // a name may have 107 bytes
-    auto claim = try_claim("shunt-link-" + text.substr(0, std::min(text.find(','), most)));
+    auto claim = try_claim(claim_name(text));
     if (claim) {
         return *claim;
     }
@@ -299,6 +303,13 @@ Outcome<Port> open_port(const LinkSpec& spec, const PortOptions& options) {
         }
     }
     return port;
+}
+
+std::vector<std::string> claim_names(const LinkSpec& spec) {
+    if (spec.kind == Kind::memif) {
+        return {memif::end_name(spec.value, true), memif::end_name(spec.value, false)};
+    }
+    return {claim_name(to_string(spec))};
 }
 
 Outcome<Port> open_packet_source(std::uint32_t packets) {

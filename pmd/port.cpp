@@ -8,6 +8,7 @@
 
 #include "base/sys.hpp"
 #include "pmd/dpdk.hpp"
+#include "pmd/guest.hpp"
 #include "pmd/memif_wire.hpp"
 #include "pmd/port_inline.hpp"
 
@@ -74,11 +75,17 @@ void Port::make_contiguous(std::span<Packet*> packets) noexcept {
 }
 
 std::uint16_t Port::faulty_rx_burst(Time now, std::span<Packet*> packets) noexcept {
+    if (is_guest()) {
+        return driver_rx_burst(packets);   // the keeper spoils
+    }
     faulty_tx_burst(now, {});   // frames whose time has come
     return filter_rx(*faults, *this, now, packets, driver_rx_burst(packets));
 }
 
 std::uint16_t Port::faulty_tx_burst(Time now, std::span<Packet*> packets) noexcept {
+    if (is_guest()) {
+        return driver_tx_burst(packets);
+    }
     std::array<Packet*, 3 * fault_part> out;
     const auto total = static_cast<std::uint16_t>(packets.size());
     do {
@@ -105,6 +112,9 @@ std::uint32_t Port::pool_size() const noexcept {
 }
 
 bool Port::is_link_up() const noexcept {
+    if (is_guest()) {
+        return was_up;
+    }
     rte_eth_link link{};
     const bool is_up = rte_eth_link_get_nowait(id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
     // What is sent before this process has the rings is lost.
@@ -116,7 +126,7 @@ int Port::rx_event_fd() const noexcept {
 }
 
 void Port::arm_rx_interrupt() noexcept {
-    if (rx_event_fd_ < 0 || rx_event_is_frames_) {
+    if (is_guest() || rx_event_fd_ < 0 || rx_event_is_frames_) {
         return;
     }
     if (is_gated) {
@@ -127,7 +137,7 @@ void Port::arm_rx_interrupt() noexcept {
 }
 
 void Port::disarm_rx_interrupt() noexcept {
-    if (rx_event_fd_ < 0 || rx_event_is_frames_) {
+    if (is_guest() || rx_event_fd_ < 0 || rx_event_is_frames_) {
         return;
     }
     if (is_gated) {

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "base/result.hpp"
 #include "base/time.hpp"
@@ -84,6 +86,7 @@ public:
     Statistics statistics() const noexcept;
 
     std::uint64_t tx_dropped = 0;    // frames that the port would not take
+    bool was_up = false;             // when somebody who can see the link has looked last; what guests go by
 
 private:
     std::uint16_t driver_rx_burst(std::span<Packet*> packets) noexcept;
@@ -115,6 +118,8 @@ struct PortOptions {
 // Creates the device if it is a virtual one, and starts it with one receive and one transmit queue. EAL must run (pmd/eal.hpp).
 // The error is one line with the remedy.
 Outcome<Port> open_port(const LinkSpec& spec, const PortOptions& options = {});
+// The names under which the link's holder can be asked (claim.hpp): of a memif wire both ends'.
+std::vector<std::string> claim_names(const LinkSpec& spec);
 // For a stack without a port (--link loop): packets and no device. Of its functions only allocate() and pool_*() may be called. EAL must run.
 Outcome<Port> open_packet_source(std::uint32_t packets);
 // Stops the port and gives back what it held; packets of its pool must be free by then (else the pool stays).

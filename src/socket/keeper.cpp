@@ -57,11 +57,14 @@ Nap keep(Layer& layer, bool rang) noexcept {
     Stack& stack = *layer.stack;
     const Time now = layer.now();
     layer.keeper_listens = false;
+    for (Link* link : layer.guest_queues != nullptr ? stack.links() : std::span<Link* const>{}) {
+        pmd::send_for_guests(*layer.guest_queues, link->port, now);
+    }
     if (rang) {
         disarm_interrupts(layer);
     }
     const bool program_polls = stack.last_poll() != own_poll && now - stack.last_poll() < quiet_after;
-    const bool program_watches = program_polls || layer.sleepers != 0;
+    const bool program_watches = program_polls || layer.sleepers != layer.guest_sleepers;
     // Beside sleepers, too: a frame whose bell was missed would wait for the next timer, and they with it.
     if (rang || !program_polls || stack.next_deadline() <= now) {
         stack.poll(now);
@@ -188,6 +191,7 @@ private:
 Layer* kept = nullptr;
 Watch watch;
 bool rang = false;  // a port's interrupt has ended the last nap
+bool was_called = false;  // a program has something for us
 
 // True when a port's interrupt ended it. `control_fd` is EAL's loop's; -1: there is none.
 bool take(const Nap& nap, const Layer& layer, int control_fd, bool& has_control) noexcept {
@@ -203,7 +207,7 @@ bool take(const Nap& nap, const Layer& layer, int control_fd, bool& has_control)
     }
     if (fds[2].revents != 0) {
         std::uint64_t tokens;
-        sys::read(layer.keeper_fd, &tokens, sizeof tokens);
+        was_called = sys::read(layer.keeper_fd, &tokens, sizeof tokens) > 0;
     }
     if (fds[3].revents == 0) {
         return false;
@@ -263,7 +267,7 @@ Nap bury_and_keep() noexcept {
 void wait_with_turns(int control_fd) noexcept {
     pmd::look_at_links();
     for (bool has_control = false; !has_control;) {
-        const Nap nap = !rang && is_at_work(*kept) ? Nap{nap_beside_program} : bury_and_keep();
+        const Nap nap = !rang && !std::exchange(was_called, false) && is_at_work(*kept) ? Nap{nap_beside_program} : bury_and_keep();
         rang = take(nap, *kept, control_fd, has_control);
     }
 }

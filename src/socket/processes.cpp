@@ -71,6 +71,7 @@ void bury(Guard& guard, int row) noexcept {
     Layer& layer = guard.layer();
     Process& process = layer.ledger.processes()[static_cast<std::size_t>(row)];
     layer.sleepers -= process.sleepers;
+    layer.guest_sleepers -= process.is_guest ? process.sleepers : 0;
     for (unsigned slot = 0; slot < sleeper_slots; ++slot) {
         layer.slot_sleepers[slot] = static_cast<std::uint16_t>(layer.slot_sleepers[slot] - process.slot_sleepers[slot]);
     }
@@ -95,9 +96,18 @@ void bury(Guard& guard, int row) noexcept {
     layer.ledger.leave(row);
 }
 
+namespace {
+void note_guest(Layer& layer) noexcept {
+    if (this_process != no_process) {
+        layer.ledger.processes()[static_cast<std::size_t>(this_process)].is_guest = pmd::is_guest();
+    }
+}
+}  // namespace
+
 void enter_process(Layer& layer) noexcept {
     Guard guard(layer);
     this_process = layer.ledger.enter(Process::State::alive, static_cast<std::int32_t>(sys::getpid()), layer.now());
+    note_guest(layer);
 }
 
 void leave_process() noexcept {
@@ -154,6 +164,7 @@ void become_child() noexcept {
     Guard guard(layer());
     this_process = child;
     guard.layer().ledger.claim(child, static_cast<std::int32_t>(sys::getpid()));
+    note_guest(guard.layer());
 }
 
 }  // namespace shunt::socket

@@ -22,6 +22,7 @@ struct Process {
     State state = State::none;
     std::int32_t pid = 0;
     Time since{};
+    bool is_guest = false;       // pmd/guest.hpp
     bool hands_on = false;       // departed: the next program has inherited sockets
     std::uint32_t sleepers = 0;  // threads asleep in a call
     std::array<std::uint16_t, sleeper_slots> slot_sleepers{};

@@ -122,54 +122,79 @@ std::string loop_name() {
     return launch ? "shunt-loop-" + *launch : "";
 }
 
-// What runs already, and is to be shared: mapped here, at the same addresses. Null: there is none.
-Outcome<Stack*> join_loop(const std::string& name, Duration silent) {
-    const pmd::Joined joined = pmd::join(name, silent);
-    if (joined.outcome == pmd::Joining::refused) {
-        return explain(EBUSY, "--link loop: another program of this launch has it, and cannot share it: it is another build, or does not answer");
+// Who has a stack that a program with this configuration can share, by the names of their claims. Of several links each would have to be the other's.
+std::vector<std::string> holders(const config::Config& config) {
+    if (config.has_loop && !config.has_port()) {
+        const std::string name = loop_name();
+        return name.empty() ? std::vector<std::string>{} : std::vector{name};
     }
-    auto* layer = static_cast<Layer*>(joined.stack);
-    if (layer == nullptr) {
-        return nullptr;
-    }
-    set_layer(layer);
-    enter_process(*layer);
-    know_keeper(*layer);
-    return layer->stack;
+    const auto specs = read_links(config);
+    return specs && specs->size() == 1 ? pmd::claim_names(specs->front()) : std::vector<std::string>{};
 }
 
-// The loop, or the right to make it.
-Outcome<Stack*> join_or_claim_loop() {
-    const std::string name = loop_name();
-    if (name.empty()) {
-        return nullptr;
+// What two programs must have in common to be one host.
+std::string facts_of(const config::Config& config) {
+    std::string facts = fmt::format("gateway {:x}", config.gateway.value_or(0));
+    for (const config::Ipv4Prefix& prefix : config.addresses) {
+        facts += fmt::format(" {:x}/{}", prefix.address_host_order, prefix.length);
     }
-    for (int tries = 0; tries < 3; ++tries) {
-        if (auto joined = join_loop(name, std::chrono::seconds(3)); !joined || *joined != nullptr) {
-            return joined;
+    return facts;
+}
+
+// What runs already, and is to be shared: mapped here, at the same addresses. Null: there is none that can be.
+Stack* join_any(const config::Config& config, Duration silent) {
+    for (const std::string& name : holders(config)) {
+        const pmd::Joined joined = pmd::join(name, facts_of(config), silent);
+        auto* layer = static_cast<Layer*>(joined.stack);
+        if (joined.outcome != pmd::Joining::joined) {
+            continue;
+        }
+        if (layer->stack->has_port()) {
+            pmd::become_guest(*layer->guest_queues);
+        }
+        set_layer(layer);
+        enter_process(*layer);
+        know_keeper(*layer);
+        return layer->stack;
+    }
+    return nullptr;
+}
+
+constexpr Duration silent_beside_a_peer = std::chrono::milliseconds(30);  // it may be starting, and is not ours to join
+constexpr Duration silent_alone = std::chrono::seconds(3);
+
+// The loop of this launch, or the right to make it.
+Outcome<Stack*> join_or_claim_loop(const config::Config& config) {
+    const std::string name = loop_name();
+    for (int tries = 0; tries < 3 && !name.empty(); ++tries) {
+        if (Stack* stack = join_any(config, silent_alone)) {
+            return stack;
         }
         if (const auto claim = pmd::try_claim(name, {.silent = Duration{}}); claim) {
             pmd::keep(pmd::claims_max - 1, *claim);
             return nullptr;
         }
     }
-    return explain(EBUSY, "--link loop: the programs of this launch do not come to share it; start again");
+    return name.empty() ? Outcome<Stack*>(nullptr)
+                        : explain(EBUSY, "--link loop: another program of this launch has it, and cannot share it: it is another build or has other addresses");
 }
 
 // What the keeper gives to those who join: everybody sleeps on these.
-void invite(Layer& layer) {
+void invite(const config::Config& config, Layer& layer) {
     std::vector<int> descriptors(layer.slot_fds.begin(), layer.slot_fds.end());
     descriptors.insert(descriptors.end(), {layer.keeper_fd, layer.rx_events});
-    if (!pmd::prepare_invitation(&layer, descriptors)) {
+    if (layer.guest_queues == nullptr || !pmd::prepare_invitation(&layer, descriptors, facts_of(config))) {
         log::debug("this stack cannot be shared with programs that start apart: its memory has no descriptors");
     }
 }
 
 Outcome<Stack*> build(const config::Config& config) {
     if (config.has_loop && !config.has_port()) {
-        if (auto joined = join_or_claim_loop(); !joined || *joined != nullptr) {
+        if (auto joined = join_or_claim_loop(config); !joined || *joined != nullptr) {
             return joined;
         }
+    } else if (Stack* stack = join_any(config, silent_beside_a_peer)) {
+        return stack;
     }
     const Belongings belongings = take_stock();
     if (auto complete = config::check_complete(config); !complete) {
@@ -212,9 +237,8 @@ Outcome<Stack*> build(const config::Config& config) {
     std::ranges::transform(interfaces_of(config), layer->interface_indices.begin(), &Interface::index);
     set_layer(layer);
     enter_process(*layer);
-    if (ports.empty()) {
-        invite(*layer);
-    }
+    layer->guest_queues = pmd::create_guest_queues();
+    invite(config, *layer);
     if (auto born = start_keeper(*layer, belongings, !have_own_descriptors(*specs)); !born) {
         return std::unexpected(born.error());
     }
@@ -281,16 +305,10 @@ bool Runtime::join() noexcept {
         return true;
     }
     const std::scoped_lock lock(start_mutex);
-    const std::string name = config_.has_loop && !config_.has_port() ? loop_name() : "";
-    if (started.load() != nullptr || name.empty()) {
-        return started.load() != nullptr;
+    if (started.load() == nullptr) {
+        started.store(join_any(config_, std::chrono::milliseconds(200)), std::memory_order_release);
     }
-    const auto stack = join_loop(name, std::chrono::milliseconds(200));
-    if (!stack || *stack == nullptr) {
-        return false;
-    }
-    started.store(*stack, std::memory_order_release);
-    return true;
+    return is_started();
 }
 
 bool Runtime::is_started() const noexcept {

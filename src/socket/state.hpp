@@ -7,6 +7,7 @@
 
 #include "base/pool.hpp"
 #include "pmd/clock.hpp"
+#include "pmd/guest.hpp"
 #include "socket/processes.hpp"
 #include "socket/socket.hpp"
 #include "stack/stack.hpp"
@@ -130,6 +131,8 @@ struct Layer {
     int keeper_fd = -1;           // eventfd: ends the keeper's listening
     bool keeper_listens = false;  // the keeper sleeps on rx_events
     std::uint32_t sleepers = 0;   // program threads asleep
+    std::uint32_t guest_sleepers = 0;  // those of them that cannot hear a port: the keeper listens for them
+    pmd::GuestQueues* guest_queues = nullptr;
     std::array<std::atomic<std::uint16_t>, sleeper_slots> slot_sleepers{};  // changes under the lock; whoever wakes has left it
     std::array<int, sleeper_slots> slot_fds{};
     unsigned next_slot = 0;

@@ -73,8 +73,12 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
     ++layer.sleepers;
     layer.ledger.note_sleeper(this_process, slot, true);
     mark(what, bit, true);
-    arm_interrupts(layer);
-    send_keeper_to_nap(layer);  // one who listens is enough
+    const bool is_guest = pmd::is_guest();
+    layer.guest_sleepers += is_guest ? 1 : 0;
+    if (!is_guest) {
+        arm_interrupts(layer);
+        send_keeper_to_nap(layer);  // one who listens is enough
+    }
     layer.stack->poll(layer.now());
     dispatch(layer);
     bool kernel_ready = false;
@@ -85,11 +89,11 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
         const bool fits = what.kernel.size() + 2 <= inline_fds;
         const std::size_t copied = fits ? what.kernel.size() : 0;
         storage[0] = {layer.slot_fds[slot], POLLIN, 0};
-        storage[1] = {layer.rx_events, POLLIN, 0};
+        storage[1] = {is_guest ? -1 : layer.rx_events, POLLIN, 0};
         std::copy_n(what.kernel.begin(), copied, storage + 2);
         const Time now = layer.now();
         Time until = std::min(what.deadline, layer.stack->next_deadline());
-        if (!layer.has_interrupts) {
+        if (!layer.has_interrupts && !is_guest) {
             until = std::min(until, now + nap_without_interrupts);
         }
         if (!fits) {
@@ -121,6 +125,7 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
         mark(what, bit, false);
     }
     --layer.sleepers;
+    layer.guest_sleepers -= is_guest ? 1 : 0;
     layer.ledger.note_sleeper(this_process, slot, false);
     return kernel_ready;
 }
@@ -155,7 +160,7 @@ void arm_interrupts(Layer& layer) noexcept {
 }
 
 void disarm_interrupts(Layer& layer) noexcept {
-    if (layer.is_armed) {
+    if (layer.is_armed && !pmd::is_guest()) {
         for (Link* link : layer.stack->links()) {
             link->port.disarm_rx_interrupt();
         }
@@ -228,7 +233,7 @@ void set_deferred_runner(void (*run)() noexcept) noexcept {
 
 void Guard::leave(bool for_good) noexcept {
     dispatch(layer_);
-    if (for_good && layer_.sleepers != 0 && !layer_.is_armed && layer_.has_interrupts) {
+    if (for_good && layer_.sleepers != layer_.guest_sleepers && !pmd::is_guest() && !layer_.is_armed && layer_.has_interrupts) {
         // Others sleep and we stop polling: what arrives from now on must wake them.
         arm_interrupts(layer_);
         layer_.stack->poll(layer_.now());
@@ -236,8 +241,13 @@ void Guard::leave(bool for_good) noexcept {
     }
     const SleeperMask wakes = layer_.pending_wakes;
     layer_.pending_wakes = 0;
+    const bool wants_keeper = pmd::has_guest_frames();
     layer_.stack->unlock();
     thread_.is_inside = false;
+    if (__builtin_expect(wants_keeper, false)) {
+        const std::uint64_t token = 1;
+        sys::write(layer_.keeper_fd, &token, sizeof token);
+    }
     if (__builtin_expect(wakes != 0, false)) {
         wake_sleepers(layer_, wakes);
     }
@@ -252,7 +262,7 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
     thread.was_interrupted = false;
     thread.must_return = false;
     Time now = layer.now();
-    const Time spin_until = saturating_add(now, layer.spin);
+    const Time spin_until = pmd::is_guest() ? now : saturating_add(now, layer.spin);  // nothing comes while a guest holds the lock
     Time kernel_check = now;
     while (true) {
         layer.stack->poll(now);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pmd/fragments.hpp"
+#include "pmd/guest.hpp"
 #include "pmd/port_inline.hpp"
 
 namespace shunt {
@@ -110,7 +111,7 @@ void Stack::destroy(Stack* stack) noexcept {
 }
 
 bool Stack::poll(Time now) noexcept {
-    last_poll_ = now;
+    last_poll_ = pmd::is_guest() ? last_poll_ : now;  // the port is not polled by a guest
     counters_.count(Event::polls);
     bool worked = false;
     for (Link* link : links()) {
@@ -255,6 +256,7 @@ void Stack::keep_house(Time now) noexcept {
             link->on_link_up(now);
         }
         link_was_up_[index++] = is_up;
+        link->port.was_up = is_up;
         if (now >= link->next_deadline()) {
             link->on_timer(now, failed);
         }
