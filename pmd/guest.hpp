@@ -34,6 +34,9 @@ inline bool has_guest_frames() noexcept {
     return is_guest() && std::ranges::any_of(guest_queues_here->of, [](const GuestQueues::Queue& each) { return each.count != 0; });
 }
 
+// What a guest's burst does; how many frames there was room for.
+std::uint16_t queue_for_keeper(std::uint16_t port, std::span<Packet* const> packets) noexcept;
+
 // In the keeper: sends for guests.
 void send_for_guests(GuestQueues& queues, Port& port, Time now) noexcept;
 

@@ -23,13 +23,16 @@ constexpr std::size_t fault_part = 64;
 }  // namespace
 
 std::uint16_t Port::gated_rx_burst(std::span<Packet*> packets) noexcept {
-    if (!memif::may_touch_rings(id)) {
+    if (is_guest() || !memif::may_touch_rings(id)) {
         return 0;
     }
     return rte_eth_rx_burst(id, queue, reinterpret_cast<rte_mbuf**>(packets.data()), static_cast<std::uint16_t>(packets.size()));
 }
 
 std::uint16_t Port::gated_tx_once(Packet** packets, std::uint16_t count) noexcept {
+    if (is_guest()) {
+        return queue_for_keeper(id, {packets, count});
+    }
     const memif::Inside inside(id);
     if (memif::seen[id] != memif::gates->generation.load(std::memory_order_relaxed) && !memif::may_touch_rings(id)) [[unlikely]] {
         return 0;

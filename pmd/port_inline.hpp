@@ -10,6 +10,7 @@
 #include <rte_mempool.h>
 
 #include "pmd/fault.hpp"
+#include "pmd/guest.hpp"
 #include "pmd/memif_calls.hpp"
 #include "pmd/port.hpp"
 
@@ -18,6 +19,9 @@ namespace shunt::pmd {
 inline std::uint16_t Port::driver_rx_burst(std::span<Packet*> packets) noexcept {
     auto** mbufs = reinterpret_cast<rte_mbuf**>(packets.data());
     if (!is_gated) {
+        if (is_guest()) [[unlikely]] {
+            return 0;
+        }
         return rte_eth_rx_burst(id, queue, mbufs, static_cast<std::uint16_t>(packets.size()));
     }
     const memif::Inside inside(id);
@@ -38,6 +42,9 @@ inline std::uint16_t Port::rx_burst(Time now, std::span<Packet*> packets) noexce
 // burst there, and is tried, and in the end dropped, as if the ring were full.
 inline std::uint16_t Port::ungated_tx_once(Packet** packets, std::uint16_t count) noexcept {
     auto** mbufs = reinterpret_cast<rte_mbuf**>(packets);
+    if (is_guest()) [[unlikely]] {
+        return queue_for_keeper(id, {packets, count});
+    }
     return rte_eth_tx_burst(id, queue, mbufs, prepares_tx_ ? rte_eth_tx_prepare(id, queue, mbufs, count) : count);
 }
 

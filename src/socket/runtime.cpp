@@ -160,14 +160,13 @@ Stack* join_any(const config::Config& config, Duration silent) {
     return nullptr;
 }
 
-constexpr Duration silent_beside_a_peer = std::chrono::milliseconds(30);  // it may be starting, and is not ours to join
-constexpr Duration silent_alone = std::chrono::seconds(3);
+constexpr Duration silent_while_starting = std::chrono::seconds(1);  // a holder answers as soon as its keeper lives, some 150 ms after it has the name
 
 // The loop of this launch, or the right to make it.
 Outcome<Stack*> join_or_claim_loop(const config::Config& config) {
     const std::string name = loop_name();
     for (int tries = 0; tries < 3 && !name.empty(); ++tries) {
-        if (Stack* stack = join_any(config, silent_alone)) {
+        if (Stack* stack = join_any(config, silent_while_starting)) {
             return stack;
         }
         if (const auto claim = pmd::try_claim(name, {.silent = Duration{}}); claim) {
@@ -193,7 +192,7 @@ Outcome<Stack*> build(const config::Config& config) {
         if (auto joined = join_or_claim_loop(config); !joined || *joined != nullptr) {
             return joined;
         }
-    } else if (Stack* stack = join_any(config, silent_beside_a_peer)) {
+    } else if (Stack* stack = join_any(config, silent_while_starting)) {
         return stack;
     }
     const Belongings belongings = take_stock();

@@ -1,0 +1,133 @@
+"""Programs that share a stack without having been forked from one another: those of one launch over the loop, those that name one link and have one
+address, those that are executed with a socket, those that are sent one in a message."""
+import os
+import subprocess
+import sys
+import unittest
+
+BUILD = os.environ["SHUNT_TEST_BUILD_DIR"]
+SHUNT = os.path.join(BUILD, "bin", "shunt")
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SHUNT_") and name != "LD_PRELOAD"}
+SECONDS = 30
+
+SERVER = """
+import socket, sys
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print("listens", flush=True)
+peer, _ = listener.accept()
+while data := peer.recv(65536): peer.sendall(data)
+"""
+
+CLIENT = """
+import os, socket, sys
+block = os.urandom(300000)
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=15) as s:
+    for _ in range(10):
+        s.sendall(block)
+        got = b""
+        while len(got) < len(block): got += s.recv(65536)
+        assert got == block
+print("echoed")
+"""
+
+# A connection of its own to itself; the accepted end goes to another program, which answers.
+PASSES = """
+import array, os, socket, subprocess, sys
+ANSWERS = "import socket; s = socket.socket(fileno=0); s.sendall(b'answer to ' + s.recv(100) + b' from %d' % s.getpeername()[1])"
+def executed(peer):
+    if os.fork() == 0:
+        os.dup2(peer.fileno(), 0)
+        os.execve(sys.executable, [sys.executable, "-c", ANSWERS], {})
+def spawned(peer): subprocess.Popen([sys.executable, "-c", ANSWERS], stdin=peer)
+def sent(peer):
+    here, there = socket.socketpair()
+    if os.fork() == 0:
+        here.close(); os.close(peer.fileno())
+        message, control, _, _ = there.recvmsg(1, 100)
+        s = socket.socket(fileno=array.array("i", control[0][2])[0])
+        s.sendall(b'answer to ' + s.recv(100) + b' from %d' % s.getpeername()[1])
+        os._exit(0)
+    socket.send_fds(here, [b"x"], [peer.fileno()])
+def listening(listener, client):
+    if os.fork() == 0:
+        os.set_inheritable(listener.fileno(), True)
+        code = "import socket; l = socket.socket(fileno=%d); s, _ = l.accept(); s.sendall(b'answer to ' + s.recv(100) + b' from %d' % s.getpeername()[1])"
+        os.execv(sys.executable, [sys.executable, "-c", code.replace("%d", str(listener.fileno()), 1)])
+listener = socket.create_server((sys.argv[2], int(sys.argv[3])))
+client = socket.create_connection(listener.getsockname(), timeout=15)
+if sys.argv[1] == "listening": listening(listener, client)
+else:
+    peer, _ = listener.accept()
+    globals()[sys.argv[1]](peer)
+    peer.close()
+listener.close()
+client.sendall(b"this")
+got = b""
+while data := client.recv(100): got += data
+print(got.decode().replace(str(client.getsockname()[1]), "you"))
+"""
+
+
+def python(code, *arguments, link="loop", address=None):
+    own = ["--ip", f"{address}/24"] if address else []
+    return [SHUNT, "--link", link, *own, "--", sys.executable, "-c", code, *map(str, arguments)]
+
+
+class Sharing(unittest.TestCase):
+    def setUp(self):
+        self.wire = f"memif:sharing{os.getpid()}{self._testMethodName[-8:]}"
+
+    def run_to_end(self, command):
+        done = subprocess.run(command, env=CLEAN, capture_output=True, text=True, timeout=SECONDS)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        return done.stdout
+
+    def start_server(self, *arguments, **options):
+        server = subprocess.Popen(python(SERVER, *arguments, **options), env=CLEAN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(server.communicate, timeout=SECONDS)
+        self.addCleanup(server.kill)
+        self.assertEqual(server.stdout.readline(), "listens\n")
+
+    def test_the_programs_of_one_launch_share_a_loop(self):
+        words = [SHUNT, "--link", "loop", "--", "sh", "-c", '"$0" -c "$1" 127.0.0.1 7100 & sleep 1; "$0" -c "$2" 127.0.0.1 7100; wait', sys.executable, SERVER, CLIENT]
+        self.assertEqual(self.run_to_end(words), "listens\nechoed\n")
+
+    def test_those_of_two_launches_do_not(self):
+        self.start_server("127.0.0.1", 7101)
+        done = subprocess.run(python(CLIENT, "127.0.0.1", 7101), env=CLEAN, capture_output=True, text=True, timeout=SECONDS)
+        self.assertIn("ConnectionRefusedError", done.stderr)
+
+    def test_programs_with_one_address_share_a_wire(self):
+        for port in (7001, 7002, 7003):
+            self.start_server("10.97.0.1", port, link=self.wire, address="10.97.0.1")
+        for port in (7003, 7001, 7002):
+            self.assertEqual(self.run_to_end(python(CLIENT, "10.97.0.1", port, link=self.wire, address="10.97.0.2")), "echoed\n")
+
+    def test_one_that_joined_may_connect_and_outlive_the_first(self):
+        self.start_server("10.97.0.1", 7001, link=self.wire, address="10.97.0.1")
+        self.start_server("10.97.0.2", 7001, link=self.wire, address="10.97.0.2")
+        self.assertEqual(self.run_to_end(python(CLIENT, "10.97.0.2", 7001, link=self.wire, address="10.97.0.1")), "echoed\n")
+
+    def check_passing(self, how, *where, **options):
+        self.assertEqual(self.run_to_end(python(PASSES, how, *where, **options)), "answer to this from you\n")
+
+    def test_a_program_that_is_executed_with_a_connection_uses_it(self):
+        self.check_passing("executed", "127.0.0.1", 7102)
+
+    def test_also_one_that_vfork_has_made(self):
+        self.check_passing("spawned", "127.0.0.1", 7103)
+
+    def test_also_with_a_listener(self):
+        self.check_passing("listening", "127.0.0.1", 7104)
+
+    def test_a_connection_in_a_message_is_one_for_who_receives_it(self):
+        self.check_passing("sent", "127.0.0.1", 7105)
+
+    def test_a_connection_goes_to_another_program_beside_a_port(self):
+        for how in ("executed", "spawned", "sent", "listening"):
+            with self.subTest(how=how):
+                self.check_passing(how, "10.97.0.1", 7106, link=self.wire + how, address="10.97.0.1")
+
+
+if __name__ == "__main__":
+    unittest.main()
