@@ -9,7 +9,7 @@ build=(ca-certificates git g++ cmake ninja-build pkg-config libdpdk-dev libboost
     libbenchmark-dev libfmt-dev libtomlplusplus-dev libcli11-dev nlohmann-json3-dev iproute2 python3)
 demo=(sockperf)
 tests=(sockperf iperf3 iperf redis-server redis-tools nginx-light wrk curl memcached netcat-openbsd libquickfix-dev ethtool
-    tcpdump procps python3.11 libpython3.11-testsuite)
+    tcpdump procps python3.11 libpython3.11-testsuite apache2-bin apache2-utils gunicorn socat)
 tidy=(clang-19 clang-tidy-19 libclang-rt-19-dev clang-format)
 
 wanted=("${build[@]}")

@@ -12,6 +12,7 @@ PORT = 7100
 PYTHON = os.path.realpath(sys.executable)  # not a wrapper script
 CASES = {}
 BY_HAND = set()  # cases that ctest does not play
+CTEST_PATHS = {}  # where ctest plays a case, if not on all paths
 
 
 def case(name, *arguments):

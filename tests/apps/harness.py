@@ -251,11 +251,28 @@ class Run:
 
     def client(self, *command, timeout=None, **streams):
         """Runs the client to its end and returns what it printed."""
+        return self.finish(self.start_client(*command, **streams), timeout)
+
+    def start_client(self, *command, name="client", **streams):
         prefix = self._peer if self.path == "kernel" else []
-        client = self._start("client", prefix + self._on_path(command, CLIENT, "tap-client"), stdout=streams.pop("stdout", None) or
-                             self.folder / "client.out", **streams)
+        return self._start(name, prefix + self._on_path(command, CLIENT, "tap-client"), stdout=streams.pop("stdout", None) or
+                           self.folder / f"{name}.out", **streams)
+
+    def finish(self, client, timeout=None):
         client.wait(timeout or SECONDS + 20)
-        return client.output.read_bytes().decode(errors="replace") if client.output.name == "client.out" else ""
+        return client.output.read_bytes().decode(errors="replace") if client.output.suffix == ".out" else ""
+
+    def daemon(self, *command, name="server"):
+        """A program that goes on in the background: started when its first process has ended with status 0."""
+        starter = self._start(name, self._on_path(command, SERVER, "tap-server"))
+        starter.wait(30)
+        return starter
+
+    def sleep(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.watch()
+            time.sleep(min(0.01, seconds))
 
     def _start(self, name, command, **streams):
         program = Program(self, name, command, **streams)
