@@ -64,17 +64,24 @@ void mark(const WaitFor& what, SleeperMask bit, bool on) noexcept {
     }
 }
 
+void count_sleeper(Layer& layer, unsigned slot, bool sleeps) noexcept {
+    const auto change = [sleeps](auto& count) { sleeps ? ++count : --count; };
+    change(layer.slot_sleepers[slot]);
+    change(layer.sleepers);
+    if (pmd::is_guest()) {
+        change(layer.guest_sleepers);
+    }
+    layer.ledger.note_sleeper(this_process, slot, sleeps);
+}
+
 // One sleep; true when a kernel descriptor is ready.
 bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void* context) noexcept {
     Layer& layer = guard.layer();
     const unsigned slot = layer.next_slot++ % sleeper_slots;
     const SleeperMask bit = SleeperMask{1} << slot;
-    ++layer.slot_sleepers[slot];
-    ++layer.sleepers;
-    layer.ledger.note_sleeper(this_process, slot, true);
+    count_sleeper(layer, slot, true);
     mark(what, bit, true);
     const bool is_guest = pmd::is_guest();
-    layer.guest_sleepers += is_guest ? 1 : 0;
     if (!is_guest) {
         arm_interrupts(layer);
         send_keeper_to_nap(layer);  // one who listens is enough
@@ -121,12 +128,10 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
             disarm_interrupts(layer);
         }
     }
-    if (--layer.slot_sleepers[slot] == 0) {
+    count_sleeper(layer, slot, false);
+    if (layer.slot_sleepers[slot] == 0) {
         mark(what, bit, false);
     }
-    --layer.sleepers;
-    layer.guest_sleepers -= is_guest ? 1 : 0;
-    layer.ledger.note_sleeper(this_process, slot, false);
     return kernel_ready;
 }
 
