@@ -323,10 +323,11 @@ class Keeper(unittest.TestCase):
         server, peer = self.server(), Guest(self, PEER).start_stack(PEER)
         bind = f"u = socket.socket(type=socket.SOCK_DGRAM); u.bind(('{SERVER}', {PORT})); u.settimeout(10)"
         send = f"v = socket.socket(type=socket.SOCK_DGRAM); out = v.sendto(b'hello', ('{SERVER}', {PORT}))"
+        send_for_a_second = f"{send}\nfor _ in range(9): time.sleep(0.1); out = v.sendto(b'hello', ('{SERVER}', {PORT}))"  # the link may just be coming up
         keeper = server.need_keeper()
         for _ in range(2):
             server.do(bind)
-            peer.do(send)
+            peer.do(send_for_a_second)
             self.assertEqual(server.do("out = u.recv(9).decode()"), "hello")
             peer.do(send)  # stays unread
             server.kill()
