@@ -64,7 +64,7 @@ long send_error(Socket& socket, long sent = 0) noexcept {
     if (c->error != 0) {
         return sent != 0 ? -c->error : -std::exchange(c->error, 0);
     }
-    return c->can_send() || c->state == tcp::State::syn_sent || c->state == tcp::State::syn_received ? 0 : -EPIPE;
+    return c->can_send() || (!c->opening.is_mute && c->is_opening()) ? 0 : -EPIPE;
 }
 
 // What MSG_ZEROCOPY, MSG_OOB, MSG_EOR and SO_TIMESTAMPING ask of a write; `more` is each piece's own.
@@ -268,7 +268,7 @@ long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
             if (c.urgent != tcp::Urgent::none) [[unlikely]] {
                 room = limit_to_urgent(layer, c, room, received, peeked, flags);
                 if (room < 0) {
-                    return received;
+                    return received != 0 ? received : end_of_input(c).value_or(nonblocking ? -EAGAIN : 0);
                 }
             }
             if (c.rcv_queued != 0) {
@@ -400,7 +400,7 @@ Result<std::uint32_t> send_pieces(Layer& layer, UdpEndpoint& udp, std::span<cons
     std::transform(vector.begin(), vector.end(), pieces.begin(), [](const iovec& piece) { return std::span(static_cast<const std::byte*>(piece.iov_base), piece.iov_len); });
     const Pieces all = std::span(pieces).first(vector.size());
     const bool more = udp.is_corked || (flags & MSG_MORE) != 0;
-    if (more || udp.corked_to.address != 0) [[unlikely]] {
+    if (more || udp.has_corked) [[unlikely]] {
         return send_part(layer.stack->udp(), udp, all, to, more, now);
     }
     if (udp.segment_bytes != 0) [[unlikely]] {
@@ -443,7 +443,7 @@ long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flag
         destination = {address->address, address->port};
         to = &destination;
     }
-    const SendControl control(*layer.stack, udp, message);
+    const SendControl control(*layer.stack, udp, message, flags);
     if (control.error() != 0) {
         return control.error();
     }
@@ -451,7 +451,7 @@ long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flag
     const std::span vector(message.msg_iov, message.msg_iovlen);
     const auto sent = vector.size() <= few ? send_pieces<few>(layer, udp, vector, to, flags, now) : send_pieces<vector_max>(layer, udp, vector, to, flags, now);
     layer.stack->flush(now);
-    if (socket.interests != nullptr) [[unlikely]] {
+    if (socket.interests != nullptr && !udp.has_corked) [[unlikely]] {
         tell_sent(layer, socket);
     }
     if (!sent) {
@@ -510,14 +510,15 @@ long receive_datagram(Guard& guard, Socket& socket, int fd, msghdr& message, int
             message.msg_flags = flags & MSG_CMSG_CLOEXEC;
             return nonblocking ? -EAGAIN : 0;
         }
-        if (socket.is_both) {
+        const bool has_kernel_side = socket.is_both && stands_for(fd, socket);
+        if (has_kernel_side) {
             const long result = sys::recvmsg(fd, &message, flags | MSG_DONTWAIT);
             if (result != -EAGAIN) {
                 return result;
             }
         }
         pollfd kernel{fd, POLLIN, 0};
-        if (const long error = wait_for(guard, socket, socket.is_both && !nonblocking ? &kernel : nullptr, deadline, socket.rcvtimeo == Duration::max(), may_read); error != 0) {
+        if (const long error = wait_for(guard, socket, has_kernel_side && !nonblocking ? &kernel : nullptr, deadline, socket.rcvtimeo == Duration::max(), may_read); error != 0) {
             return error;
         }
     }
