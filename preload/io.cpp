@@ -141,6 +141,17 @@ msghdr message_of(const iovec* vector, int count) noexcept {
     return message;
 }
 
+// Whether a receive call with such pieces waits at all: 0, or MSG_DONTWAIT where the kernel has something against them, or read nothing.
+int waits(const iovec* vector, int count) noexcept {
+    return !is_bad_pointer(vector) && is_good_vector(vector, count) && !is_empty(vector, count) ? 0 : MSG_DONTWAIT;
+}
+int waits(const msghdr& message) noexcept {
+    return (message.msg_iovlen == 0 || !is_bad_pointer(message.msg_iov)) && check(message) == 0 ? 0 : MSG_DONTWAIT;
+}
+int waits(const mmsghdr* messages, unsigned count) noexcept {
+    return count != 0 && !is_bad_pointer(messages) ? waits(messages[0].msg_hdr) : MSG_DONTWAIT;
+}
+
 // A receive call on what is not ours: made by `call`, unless the socket becomes ours while it would wait.
 template <class T, class Call>
 bool is_kernels(int fd, Word& word, int flags, T& result, Call call) {
@@ -155,7 +166,7 @@ bool is_kernels(int fd, Word& word, int flags, T& result, Call call) {
 ssize_t read_any(int fd, void* data, size_t size) {
     Word word = fds.find(fd);
     ssize_t result = 0;
-    if (__builtin_expect(!word.is_socket(), false) && is_kernels(fd, word, 0, result, [&] { return real.read(fd, data, size); })) {
+    if (__builtin_expect(!word.is_socket(), false) && is_kernels(fd, word, size != 0 ? 0 : MSG_DONTWAIT, result, [&] { return real.read(fd, data, size); })) {
         return result;
     }
     return size == 0 ? 0 : answer<ssize_t>(cancellable([&] { return socket::receive(word.socket(), fd, data, size, 0); }), [&] { return read_any(fd, data, size); });
@@ -208,7 +219,7 @@ long flags_of(const iovec* vector, int count, off_t offset, int flags, int& mess
 ssize_t read_vector(int fd, const iovec* vector, int count, off_t offset, int flags) {
     Word word = fds.find(fd);
     ssize_t passed = 0;
-    const int wait_flags = (flags & RWF_NOWAIT) != 0 ? MSG_DONTWAIT : 0;
+    const int wait_flags = (flags & RWF_NOWAIT) != 0 ? MSG_DONTWAIT : waits(vector, count);
     if (!word.is_socket() && is_kernels(fd, word, wait_flags, passed, [&] { return real.preadv2(fd, vector, count, offset, flags); })) {
         return passed;
     }
@@ -329,7 +340,7 @@ SHUNT_EXPORT ssize_t __write(int fd, const void* data, size_t size) {
 SHUNT_EXPORT ssize_t readv(int fd, const iovec* vector, int count) {
     Word word = fds.find(fd);
     ssize_t passed = 0;
-    if (!word.is_socket() && is_kernels(fd, word, 0, passed, [&] { return real.readv(fd, vector, count); })) {
+    if (!word.is_socket() && is_kernels(fd, word, waits(vector, count), passed, [&] { return real.readv(fd, vector, count); })) {
         return passed;
     }
     if (!is_good_vector(vector, count)) {
@@ -412,7 +423,7 @@ SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
     if (shunt::is_bad_pointer(message)) {
         return real.recvmsg(fd, message, flags);
     }
-    if (!word.is_socket() && is_kernels(fd, word, flags, passed, [&] { return real.recvmsg(fd, message, flags); })) {
+    if (!word.is_socket() && is_kernels(fd, word, flags | waits(*message), passed, [&] { return real.recvmsg(fd, message, flags); })) {
         return passed;
     }
     return answer<ssize_t>(cancellable([&] { return receive_checked(fd, word, message, flags); }), [&] { return ::recvmsg(fd, message, flags); });
@@ -420,7 +431,7 @@ SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
 SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
     Word word = fds.find(fd);
     int passed = 0;
-    if (!word.is_socket() && is_kernels(fd, word, flags, passed, [&] { return real.recvmmsg(fd, messages, count, flags, timeout); })) {
+    if (!word.is_socket() && is_kernels(fd, word, flags | waits(messages, count), passed, [&] { return real.recvmmsg(fd, messages, count, flags, timeout); })) {
         return passed;
     }
     return receive_many(fd, word, messages, count, flags, timeout);

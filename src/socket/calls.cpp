@@ -281,7 +281,12 @@ long finish_connect(Guard& guard, Socket& socket) noexcept {
     what.deadline = saturating_add(guard.layer().now(), socket.sndtimeo);
     what.restartable = socket.sndtimeo == Duration::max();
     ++socket.references;  // another thread may close it meanwhile
+    const tcp::Connection* const before = socket.connection;
     const Wake wake = wait_until(guard, what, [&socket] { return !is_opening(socket); });
+    if (socket.connection != before) {  // dissolved by another thread
+        drop_reference(guard, socket);
+        return -EPIPE;
+    }
     const bool is_over = !is_opening(socket);
     int error = 0;
     if (is_over && socket.connection->state == tcp::State::closed) {

@@ -17,7 +17,7 @@ constexpr std::size_t vector_max = 1024;  // IOV_MAX
 
 bool is_nonblocking_call(const Socket& socket, int flags) noexcept { return socket.nonblocking || (flags & MSG_DONTWAIT) != 0; }
 
-// Waits for one socket. `kernel`: its other side.
+// Waits for one socket. `kernel`: its other side. -EPIPE when another thread has dissolved the connection.
 template <class IsReady>
 long wait_for(Guard& guard, Socket& socket, pollfd* kernel, Time deadline, bool restartable, IsReady is_ready) noexcept {
     Socket* sockets[] = {&socket};
@@ -29,7 +29,9 @@ long wait_for(Guard& guard, Socket& socket, pollfd* kernel, Time deadline, bool 
     what.deadline = deadline;
     what.restartable = restartable;
     const Layer& layer = guard.layer();
-    return error_of(wait_until(guard, what, [&] { return is_ready(layer, socket); }));
+    const tcp::Connection* const before = socket.connection;
+    const Wake wake = wait_until(guard, what, [&] { return socket.connection != before || is_ready(layer, socket); });
+    return socket.connection != before ? -EPIPE : error_of(wake);
 }
 
 bool has_ended(const tcp::Connection& c) noexcept {
@@ -96,7 +98,7 @@ long write_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, i
     long sent = 0;
     if (vector.empty() && socket.connection->is_opening()) [[unlikely]] {  // nothing to send, and still it waits for its peer
         const long error = nonblocking ? -EAGAIN : wait_for(guard, socket, nullptr, deadline, socket.sndtimeo == Duration::max(), may_write);
-        return error != 0 ? error : send_error(socket);
+        return error != 0 && error != -EPIPE ? error : send_error(socket);
     }
     for (std::size_t i = 0; i < vector.size(); ++i) {
         std::span<const std::byte> left(static_cast<const std::byte*>(vector[i].iov_base), vector[i].iov_len);
@@ -134,7 +136,7 @@ long write_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, i
             tcp.push(c, now);
             const bool restarts = sent == 0 && socket.sndtimeo == Duration::max();
             if (const long error = wait_for(guard, socket, nullptr, deadline, restarts, may_write); error != 0) {
-                return sent != 0 ? sent : error;
+                return sent != 0 ? sent : error != -EPIPE ? error : send_error(socket);
             }
             now = layer.now();
         }
@@ -247,8 +249,9 @@ long read_nothing(Guard& guard, Socket& socket, int flags) noexcept {
     if (is_nonblocking_call(socket, flags)) {
         return -EAGAIN;
     }
-    wait_for(guard, socket, nullptr, saturating_add(guard.layer().now(), socket.rcvtimeo), false, may_read);
-    return 0;
+    const auto is_woken = [was_shut = socket.connection->fin_queued](const Layer& l, const Socket& s) { return may_read(l, s) || s.connection->fin_queued != was_shut; };
+    const long ended = wait_for(guard, socket, nullptr, saturating_add(guard.layer().now(), socket.rcvtimeo), false, is_woken);
+    return ended == -EPIPE ? ended : 0;
 }
 
 long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags, std::int64_t& stamp_ns) noexcept {
@@ -334,6 +337,9 @@ long receive_stream(Guard& guard, Socket& socket, msghdr& message, int flags) no
     }
     const std::size_t room = message.msg_controllen;
     tell_nothing(message, flags);
+    if (socket.connection == nullptr) [[unlikely]] {  // dissolved after the first bytes
+        return received;
+    }
     if (room != 0 || socket.receives.timestamp || socket.receives.timestamp_ns || socket.inq) [[unlikely]] {  // without room, that there is none
         message.msg_controllen = room;
         write_stream_ancillary(guard.layer(), socket, stamp_ns, message);
