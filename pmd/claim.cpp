@@ -18,7 +18,6 @@ namespace {
 
 constexpr Duration between_tries = std::chrono::milliseconds(5);
 constexpr Duration between_requests = std::chrono::milliseconds(50);  // the holder's answer may become another one
-constexpr Duration silence_max = std::chrono::milliseconds(200);
 constexpr int answers_per_call = 64;
 
 struct Message {
@@ -90,7 +89,7 @@ public:
     }
 
     bool was_answered() const noexcept { return answer_ != 0; }
-    bool is_hopeless(Duration now) const noexcept {
+    bool is_hopeless(Duration now, Duration silence_max) const noexcept {
         return was_answered() ? answer_ == static_cast<char>(Answer::busy) : now - begun_at_ >= silence_max;
     }
 
@@ -124,7 +123,7 @@ private:
     }
     void end() noexcept {
         if (fd_ >= 0) {
-            sys::close(fd_);
+            close_ours(fd_);
             fd_ = -1;
         }
     }
@@ -140,9 +139,25 @@ std::unexpected<Refused> refuse(Claim& claim, Refusal reason, long code = 0) noe
     return std::unexpected(Refused{reason, static_cast<int>(code)});
 }
 
+constinit std::array<Claim, claims_max> kept{};
+
 }  // namespace
 
-std::expected<Claim, Refused> try_claim(const std::string& name, Duration patience) {
+void keep(std::uint16_t port, const Claim& claim) noexcept {
+    kept[port] = claim;
+}
+
+void give_back(std::uint16_t port) noexcept {
+    if (port < kept.size()) {
+        release(kept[port]);
+    }
+}
+
+std::span<const Claim> kept_claims() noexcept {
+    return kept;
+}
+
+std::expected<Claim, Refused> try_claim(const std::string& name, Patience patience) {
     const Address address(name);
     Claim claim{address.is_whole() ? open_socket() : -ENAMETOOLONG};
     if (claim.fd < 0) {
@@ -159,10 +174,10 @@ std::expected<Claim, Refused> try_claim(const std::string& name, Duration patien
         if (asked < 0 && asked != -ECONNREFUSED) {
             return refuse(claim, Refusal::system, -asked);
         }
-        if (asked == 0 && question.is_hopeless(now)) {
+        if (asked == 0 && question.is_hopeless(now, patience.silent)) {
             return refuse(claim, Refusal::in_use);
         }
-        if (now - begin >= patience) {
+        if (now - begin >= patience.delivering) {
             return refuse(claim, question.was_answered() ? Refusal::is_delivering : Refusal::in_use);
         }
         if (asked == 0) {
@@ -173,7 +188,7 @@ std::expected<Claim, Refused> try_claim(const std::string& name, Duration patien
 
 void release(Claim& claim) noexcept {
     if (claim.fd >= 0) {
-        sys::close(claim.fd);
+        close_ours(claim.fd);
         claim.fd = -1;
     }
 }

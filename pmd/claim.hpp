@@ -6,7 +6,10 @@
 // carries no magic. Names are a network namespace's, for every user of it; who asks believes the claim's socket only.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <expected>
+#include <span>
 #include <string>
 
 #include "base/time.hpp"
@@ -29,11 +32,14 @@ struct Refused {
     int code = 0;  // for `system`: the errno
 };
 
-inline constexpr Duration patience_default = std::chrono::seconds(3);
+struct Patience {
+    Duration delivering = std::chrono::seconds(3);   // for a holder that is about to leave
+    Duration silent = std::chrono::seconds(1);       // for one that does not answer; it may just not have had a processor
+};
 
-// Takes the name, or asks its holder to leave and tries again until `patience` is over. Blocks: 200 ms at most for a holder that does not
-// answer, not at all for one whose programs live. A name of more than 107 bytes is ENAMETOOLONG.
-std::expected<Claim, Refused> try_claim(const std::string& name, Duration patience = patience_default);
+// Takes the name, or asks its holder to leave and tries again until the patience is over. Does not block for a holder whose programs live.
+// A name of more than 107 bytes is ENAMETOOLONG.
+std::expected<Claim, Refused> try_claim(const std::string& name, Patience patience = {});
 
 void release(Claim& claim) noexcept;
 
@@ -46,5 +52,11 @@ enum class Answer : unsigned char {
 
 // Answers whoever waits, a bounded number a call. Whether somebody asked. Does not block, takes nothing from the heap.
 bool answer(const Claim& claim, Answer what) noexcept;
+
+// The claims of this process's ports (DPDK's numbers). The keeper inherits them.
+inline constexpr std::size_t claims_max = 32;
+void keep(std::uint16_t port, const Claim& claim) noexcept;
+void give_back(std::uint16_t port) noexcept;
+std::span<const Claim> kept_claims() noexcept;   // fd -1: none
 
 }  // namespace shunt::pmd

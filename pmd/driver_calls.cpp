@@ -8,17 +8,39 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdarg>
+#include <cstdint>
+#include <cstdio>
 
 #include "base/sys.hpp"
+#include "pmd/control.hpp"
 
 namespace shunt::pmd {
 namespace {
 
 // 0: not yet known.
 std::atomic<int> fd_base{0};
+
+std::atomic<void (*)(std::string_view)> log_sink{nullptr};
+
+std::atomic<void (*)(int, bool)> watcher{nullptr};
+
+// Which descriptors are ours, a bit each; those above are not known, and nothing of ours gets there.
+constexpr int known_max = 1 << 20;
+std::array<std::atomic<std::uint64_t>, known_max / 64> ours{};
+
+void note_ours(int fd, bool is) noexcept {
+    if (fd >= 0 && fd < known_max) {
+        const std::uint64_t bit = std::uint64_t{1} << (fd % 64);
+        is ? ours[static_cast<std::size_t>(fd / 64)].fetch_or(bit) : ours[static_cast<std::size_t>(fd / 64)].fetch_and(~bit);
+        if (auto* tell = watcher.load()) {
+            tell(fd, is);
+        }
+    }
+}
 
 template <class T>
 T outcome(long result) noexcept {
@@ -48,19 +70,35 @@ int internal_fd_base() noexcept {
 }
 
 int move_up(long fd) noexcept {
-    if (fd < 0 || fd >= internal_fd_base()) {
-        if (fd >= 0) {
-            sys::fcntl(static_cast<int>(fd), F_SETFD, FD_CLOEXEC);
-        }
+    if (fd < 0) {
         return static_cast<int>(fd);
     }
-    const long moved = sys::fcntl(static_cast<int>(fd), F_DUPFD_CLOEXEC, internal_fd_base());
+    const long moved = fd >= internal_fd_base() ? -1 : sys::fcntl(static_cast<int>(fd), F_DUPFD_CLOEXEC, internal_fd_base());
     if (moved < 0) {
         sys::fcntl(static_cast<int>(fd), F_SETFD, FD_CLOEXEC);
-        return static_cast<int>(fd);
+    } else {
+        sys::close(static_cast<int>(fd));
     }
-    sys::close(static_cast<int>(fd));
-    return static_cast<int>(moved);
+    const int settled = static_cast<int>(moved < 0 ? fd : moved);
+    note_ours(settled, true);
+    return settled;
+}
+
+void close_ours(int fd) noexcept {
+    note_ours(fd, false);
+    sys::close(fd);
+}
+
+bool is_ours(int fd) noexcept {
+    return fd >= 0 && fd < known_max && (ours[static_cast<std::size_t>(fd / 64)].load() >> (fd % 64) & 1) != 0;
+}
+
+void set_descriptor_watcher(void (*tell)(int fd, bool is_ours)) noexcept {
+    watcher.store(tell);
+}
+
+void set_log_sink(void (*take)(std::string_view)) noexcept {
+    log_sink.store(take);
 }
 
 }  // namespace shunt::pmd
@@ -114,6 +152,7 @@ int shunt_driver_dup(int fd) {
     return fresh(sys::call(SYS_dup, fd));
 }
 int shunt_driver_close(int fd) {
+    shunt::pmd::note_ours(fd, false);
     return outcome<int>(sys::close(fd));
 }
 ssize_t shunt_driver_read(int fd, void* buffer, std::size_t size) {
@@ -181,6 +220,7 @@ int shunt_driver_epoll_ctl(int epfd, int operation, int fd, epoll_event* event) 
     return outcome<int>(sys::epoll_ctl(epfd, operation, fd, event));
 }
 int shunt_driver_epoll_wait(int epfd, epoll_event* events, int max_events, int timeout_ms) {
+    shunt::pmd::wait_in_control_loop(epfd);
     return outcome<int>(sys::epoll_pwait(epfd, events, max_events, timeout_ms, nullptr));
 }
 // Variadic in libc; on x86-64 the callers put the third argument where a fixed one would be.
@@ -211,6 +251,18 @@ int shunt_driver_nanosleep(const timespec* wanted, timespec* left) {
         time.tv_nsec = 10'000'000;
     }
     return outcome<int>(sys::call(SYS_nanosleep, sys::word(&time), sys::word(left)));
+}
+// All that DPDK logs. Its stream is a FILE of the program's heap, which is not looked at, nor flushed: the keeper has no such heap.
+int shunt_driver_log(FILE*, int, const char* format, va_list arguments) {
+    char text[512];
+    const int length = std::vsnprintf(text, sizeof text, format, arguments);
+    if (auto* take = shunt::pmd::log_sink.load(); take != nullptr && length > 0) {
+        take({text, std::min(static_cast<std::size_t>(length), sizeof text - 1)});
+    }
+    return length;
+}
+int shunt_driver_flush(FILE*) {
+    return 0;
 }
 void shunt_driver_openlog(const char*, int, int) {}
 void shunt_driver_closelog() {}

@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include <string_view>
+
 namespace shunt::pmd {
 
 // Descriptors of ours are moved to this number or above. Computed from RLIMIT_NOFILE at first use.
@@ -16,5 +18,15 @@ int internal_fd_base() noexcept;
 
 // Moves a fresh descriptor (or -errno) up and makes it close-on-exec; gives the new one, or the old where there is no room above.
 int move_up(long fd) noexcept;
+// Closes what move_up gave.
+void close_ours(int fd) noexcept;
+// Whether move_up gave it and it has not been closed since: the keeper keeps these.
+bool is_ours(int fd) noexcept;
+
+// Who is told of each from now on: it must be kept from the program's loops over all numbers.
+void set_descriptor_watcher(void (*tell)(int fd, bool is_ours)) noexcept;
+
+// Who takes what DPDK logs; without anybody it is dropped. Called without a heap in the keeper.
+void set_log_sink(void (*take)(std::string_view text)) noexcept;
 
 }  // namespace shunt::pmd

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <set>
@@ -34,14 +33,12 @@ struct State {
     bool has_failed = false;
     bool uses_hugepages = false;
     std::set<std::string> pci_devices;
-    FILE* log = nullptr;
     std::array<char, 256> complaint{};
 };
 State state;
 
 // DPDK's log lines: the last one is kept for explanations, all go to our log at level debug.
-ssize_t take_log(void*, const char* text, std::size_t size) {
-    std::string_view line(text, size);
+void take_log(std::string_view line) {
     while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) {
         line.remove_suffix(1);
     }
@@ -51,19 +48,6 @@ ssize_t take_log(void*, const char* text, std::size_t size) {
         state.complaint[kept] = '\0';
     }
     log::debug("dpdk: {}", line);
-    return static_cast<ssize_t>(size);
-}
-
-void divert_log() {
-    if (state.log == nullptr) {
-        cookie_io_functions_t functions{};
-        functions.write = take_log;
-        state.log = fopencookie(nullptr, "w", functions);
-        if (state.log != nullptr) {
-            setvbuf(state.log, nullptr, _IOLBF, 1024);
-        }
-    }
-    rte_openlog_stream(state.log);
 }
 
 unsigned long read_number(const char* path) {
@@ -249,7 +233,7 @@ Outcome<void> start_eal(const EalOptions& options) {
         return explain(ENOTSUP, "this processor lacks instructions that DPDK was built for (x86-64-v2); a virtual machine needs a newer CPU model, such as -cpu host");
     }
     state.uses_hugepages = options.hugepages == EalOptions::Hugepages::when_free && can_have_hugepages(options.memory_mib);
-    divert_log();
+    set_log_sink(take_log);
     forget_complaints();
     if (init_quietly(arguments(options, pci_devices)) < 0) {
         state.has_failed = true;

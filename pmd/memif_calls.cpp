@@ -5,43 +5,24 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <new>
 
 #include "base/sys.hpp"
+#include "pmd/driver_calls.hpp"
 
 namespace shunt::pmd::memif {
-
-Gates* gates = nullptr;
-std::array<std::uint32_t, ports_max> seen{};
-
 namespace {
 
-struct Mapping {
-    std::atomic<std::uintptr_t> begin{0};
-    std::atomic<std::uintptr_t> end{0};
-};
-std::array<Mapping, 64> mappings;
 std::array<std::atomic<int>, ports_max * 4> connected_fds;   // fd + 1; 0: free
 thread_local int last_connected_fd = -1;
-std::atomic<void (*)()> on_close{nullptr};
+std::atomic<void (*)(int)> before_close{nullptr};
+std::atomic<void (*)()> after_close{nullptr};
 
-void sleep_us(long us) noexcept {
-    const timespec time{0, us * 1000};
-    sys::call(SYS_nanosleep, sys::word(&time), 0);
-}
-
-// memif has marked the port as not connected before it closes anything. After a millisecond every processor sees that; whoever went
-// in before comes out. A process killed inside never does: hence the bound.
-void wait_for_bursts() noexcept {
-    if (gates == nullptr) {
-        return;
-    }
-    sleep_us(1000);
-    for (int tries = 0; tries < 200; ++tries) {
-        if (std::none_of(gates->of.begin(), gates->of.end(), [](const Gate& g) { return g.busy.load(std::memory_order_acquire) != 0; })) {
+void note_connected(int fd) noexcept {
+    for (auto& each : connected_fds) {
+        int free_slot = 0;
+        if (each.compare_exchange_strong(free_slot, fd + 1)) {
             return;
         }
-        sleep_us(50);   // a spinning poller is inside most of the time: look often
     }
 }
 
@@ -56,22 +37,6 @@ T outcome(long result) noexcept {
 
 }  // namespace
 
-bool create_gates() noexcept {
-    if (gates == nullptr) {
-        const long address = sys::call(SYS_mmap, 0, sizeof(Gates), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        if (address < 0 && address > -4096) {
-            return false;
-        }
-        gates = new (reinterpret_cast<void*>(address)) Gates;
-    }
-    return true;
-}
-
-bool is_mapped_here(const void* address) noexcept {
-    const auto at = reinterpret_cast<std::uintptr_t>(address);
-    return std::any_of(mappings.begin(), mappings.end(), [&](const Mapping& m) { return at >= m.begin.load() && at < m.end.load(); });
-}
-
 int last_connected() noexcept {
     return last_connected_fd;
 }
@@ -80,8 +45,19 @@ bool is_still_open(int fd) noexcept {
     return std::any_of(connected_fds.begin(), connected_fds.end(), [&](const auto& each) { return each.load() == fd + 1; });
 }
 
-void set_on_close(void (*callback)()) noexcept {
-    on_close.store(callback);
+std::size_t connected(std::span<int> to) noexcept {
+    std::size_t count = 0;
+    for (const auto& each : connected_fds) {
+        if (const int slot = each.load(); slot != 0 && count < to.size()) {
+            to[count++] = slot - 1;
+        }
+    }
+    return count;
+}
+
+void set_on_close(void (*before)(int fd), void (*after)()) noexcept {
+    before_close.store(before);
+    after_close.store(after);
 }
 
 }  // namespace shunt::pmd::memif
@@ -95,52 +71,52 @@ int shunt_memif_connect(int fd, const sockaddr* address, socklen_t length) {
     const long result = sys::call(SYS_connect, fd, sys::word(address), length);
     if (result == 0) {
         last_connected_fd = fd;
-        for (auto& each : connected_fds) {
-            int free_slot = 0;
-            if (each.compare_exchange_strong(free_slot, fd + 1)) {
-                break;
-            }
-        }
+        note_connected(fd);
     }
     return outcome<int>(result);
+}
+int shunt_memif_accept(int fd, sockaddr* address, socklen_t* length) {
+    const int made = shunt::pmd::move_up(sys::accept4(fd, address, length, SOCK_CLOEXEC));
+    if (made >= 0) {
+        note_connected(made);
+    }
+    return outcome<int>(made);
 }
 int shunt_memif_close(int fd) {
     wait_for_bursts();
     for (auto& each : connected_fds) {
         int slot = fd + 1;
-        each.compare_exchange_strong(slot, 0);
+        if (each.compare_exchange_strong(slot, 0)) {
+            sys::call(SYS_shutdown, fd, SHUT_RDWR);   // other processes hold it as well
+        }
     }
-    const long result = sys::close(fd);
-    if (auto* callback = on_close.load()) {
+    if (auto* callback = before_close.load()) {
+        callback(fd);
+    }
+    shunt::pmd::close_ours(fd);
+    if (auto* callback = after_close.load()) {
         callback();
     }
-    return outcome<int>(result);
+    return 0;
 }
-void* shunt_memif_mmap(void* address, std::size_t size, int protection, int flags, int fd, long offset) {
-    const long result = sys::call(SYS_mmap, sys::word(address), static_cast<long>(size), protection, flags, fd, offset);
+// Bells only. A process that has not got them yet rings none: who sleeps at the other end looks every now and then.
+ssize_t shunt_memif_write(int fd, const void* buffer, std::size_t size) {
+    const int here = bell_here(fd);
+    return here < 0 ? static_cast<ssize_t>(size) : outcome<ssize_t>(sys::write(here, buffer, size));
+}
+ssize_t shunt_memif_read(int fd, void* buffer, std::size_t size) {
+    const int here = bell_here(fd);
+    return here < 0 ? static_cast<ssize_t>(size) : outcome<ssize_t>(sys::read(here, buffer, size));
+}
+void* shunt_memif_mmap(void*, std::size_t size, int protection, int flags, int fd, long offset) {
+    const long result = map_rings(size, protection, flags, fd, offset);
     if (result < 0 && result > -4096) {
         errno = static_cast<int>(-result);
         return MAP_FAILED;
     }
-    for (auto& each : mappings) {
-        std::uintptr_t none = 0;
-        if (each.begin.compare_exchange_strong(none, static_cast<std::uintptr_t>(result))) {
-            each.end.store(static_cast<std::uintptr_t>(result) + size);
-            break;
-        }
-    }
-    if (gates != nullptr) {
-        gates->generation.fetch_add(1);
-    }
     return reinterpret_cast<void*>(result);
 }
 int shunt_memif_munmap(void* address, std::size_t size) {
-    for (auto& each : mappings) {
-        if (each.begin.load() == reinterpret_cast<std::uintptr_t>(address)) {
-            each.end.store(0);
-            each.begin.store(0);
-        }
-    }
-    return outcome<int>(sys::call(SYS_munmap, sys::word(address), static_cast<long>(size)));
+    return outcome<int>(unmap_rings(address, size));
 }
 }

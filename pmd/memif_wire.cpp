@@ -16,17 +16,12 @@
 #include "base/sys.hpp"
 #include "pmd/dpdk.hpp"
 #include "pmd/driver_calls.hpp"
+#include "pmd/keeper_calls.hpp"
 #include "pmd/memif_calls.hpp"
 #include "pmd/memif_driver.hpp"
 
 namespace shunt::pmd::memif {
 namespace {
-
-std::array<int, ports_max> kept = [] {
-    std::array<int, ports_max> none{};
-    none.fill(-1);
-    return none;
-}();
 
 constexpr unsigned retry_us = 10'000;
 #if RTE_VERSION >= RTE_VERSION_NUM(22, 11, 0, 0) && RTE_VERSION < RTE_VERSION_NUM(23, 0, 0, 0)
@@ -42,30 +37,15 @@ struct Watch {
     driver::Device* device = nullptr;
     int control_fd = -1;
     int link_event_fd = -1;
+    int doorbell = -1;   // the epoll set around the two
 };
 std::array<Watch, ports_max> watches;
 
-// A bound socket's descriptor, or -errno. Nobody ever connects to it.
-int bind_abstract(const std::string& name) noexcept {
-    const int fd = move_up(sys::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (fd < 0) {
-        return fd;
-    }
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::size_t length = std::min(name.size(), sizeof address.sun_path - 1);
-    std::memcpy(address.sun_path + 1, name.data(), length);
-    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + length);
-    const long result = sys::bind(fd, reinterpret_cast<const sockaddr*>(&address), size);
-    if (result < 0) {
-        sys::close(fd);
-        return static_cast<int>(result);
-    }
-    return fd;
-}
-
 const driver::Queue* queue_of(std::uint16_t port) noexcept {
     return driver_is_known ? static_cast<const driver::Queue*>(rte_eth_fp_ops[port].rxq.data[0]) : nullptr;
+}
+const driver::Queue* tx_queue_of(std::uint16_t port) noexcept {
+    return driver_is_known ? static_cast<const driver::Queue*>(rte_eth_fp_ops[port].txq.data[0]) : nullptr;
 }
 
 driver::Device* device_of(std::uint16_t port) noexcept {
@@ -96,7 +76,35 @@ driver::Ring* ring_of(std::uint16_t port) noexcept {
     return ring->cookie == driver::ring_cookie ? ring : nullptr;
 }
 
-// In EAL's thread, the one that runs memif's own handlers: nothing of the driver's happens meanwhile.
+// What this process shares with those that use its ports: the bells of all links that are up. And the control channels, which nobody uses there: they only
+// stay open when this process is killed, so that the link does.
+void share_all() noexcept {
+    std::array<int, 4 * ports_max> bells{};
+    std::size_t count = 0;
+    for (std::uint16_t port = 0; port < watches.size(); ++port) {
+        if (watches[port].is_on.load() && is_up(*watches[port].device)) {
+            bells[count++] = rte_intr_fd_get(queue_of(port)->interrupt);
+            bells[count++] = rte_intr_fd_get(tx_queue_of(port)->interrupt);
+        }
+    }
+    count += connected(std::span(bells).subspan(count));
+    share(std::span(bells).first(count));
+}
+
+// The link has come up: who sleeps at the doorbell hears the rings from now on, and of this.
+void welcome(std::uint16_t port) noexcept {
+    Watch& watch = watches[port];
+    share_all();
+    if (watch.doorbell >= 0) {
+        epoll_event event{};
+        event.events = EPOLLIN;
+        sys::epoll_ctl(watch.doorbell, EPOLL_CTL_ADD, rte_intr_fd_get(queue_of(port)->interrupt), &event);
+        const std::uint64_t one = 1;
+        sys::write(watch.link_event_fd, &one, sizeof one);
+    }
+}
+
+// In EAL's loop, where memif's own handlers run: nothing of the driver's happens meanwhile.
 void look_after(void* argument) {
     const auto port = static_cast<std::uint16_t>(reinterpret_cast<std::uintptr_t>(argument));
     Watch& watch = watches[port];
@@ -104,9 +112,8 @@ void look_after(void* argument) {
         return;
     }
     if (is_up(*watch.device)) {
-        if (!watch.was_up.exchange(true) && watch.link_event_fd >= 0) {
-            const std::uint64_t one = 1;
-            sys::write(watch.link_event_fd, &one, sizeof one);
+        if (!watch.was_up.exchange(true)) {
+            welcome(port);
         }
         return;   // when memif closes the connection, look_after_all comes back here
     }
@@ -115,6 +122,15 @@ void look_after(void* argument) {
         watch.control_fd = memif_connect_client(reinterpret_cast<rte_eth_dev*>(watch.device)) == 0 ? last_connected() : -1;
     }
     rte_eal_alarm_set(retry_us, look_after, argument);
+}
+
+// Other processes hold a bell as well, so that closing it here does not take it from the sets.
+void take_from_doorbells(int fd) {
+    for (const Watch& watch : watches) {
+        if (watch.doorbell >= 0) {
+            sys::epoll_ctl(watch.doorbell, EPOLL_CTL_DEL, fd, nullptr);
+        }
+    }
 }
 
 void look_after_all() {
@@ -127,42 +143,35 @@ void look_after_all() {
 
 }  // namespace
 
-Outcome<Claim> claim_end(const std::string& wire) {
-    int code = 0;
-    for (const bool is_server : {true, false}) {
-        const int fd = bind_abstract(fmt::format("shunt-{}-{}", is_server ? "server" : "client", wire));
-        if (fd >= 0) {
-            return Claim{is_server, fd};
+// A holder that is just starting cannot answer yet: the other end is tried soon, and only then patience is had with both.
+Outcome<End> claim_end(const std::string& wire) {
+    for (const Duration silent : {Duration(std::chrono::milliseconds(50)), Patience{}.silent}) {
+        for (const bool is_server : {true, false}) {
+            const auto claim = try_claim(fmt::format("shunt-{}-{}", is_server ? "server" : "client", wire), {.silent = silent});
+            if (claim) {
+                return End{is_server, *claim};
+            }
+            if (claim.error().reason == Refusal::system) {
+                return explain(claim.error().code, fmt::format("--link memif:{}: no socket for the wire ({}); is the limit of open files (ulimit -n) reached?",
+                                                               wire, std::strerror(claim.error().code)));
+            }
         }
-        code = -fd;
-    }
-    if (code != EADDRINUSE) {
-        return explain(code, fmt::format("--link memif:{}: no socket for the wire ({}); is the limit of open files (ulimit -n) reached?", wire,
-                                         std::strerror(code)));
     }
     return explain(EBUSY, fmt::format("--link memif:{}: two programs use this wire already, and it has two ends; end one of them or take another "
                                       "name",
                                       wire));
 }
 
-std::string device_arguments(const std::string& wire, const Claim& claim) {
+std::string device_arguments(const std::string& wire, const End& end) {
     std::array<std::uint8_t, 3> random{};
     sys::call(SYS_getrandom, sys::word(random.data()), static_cast<long>(random.size()), 0);
     // A buffer holds a frame; 1024 of them ride out a peer that sleeps for a moment. The last octet keeps the two ends apart.
     return fmt::format("role={},id=0,bsize=2048,rsize=10,socket-abstract=yes,socket=shunt-{},mac=02:53:{:02x}:{:02x}:{:02x}:{:02x}",
-                       claim.is_server ? "server" : "client", wire, random[0], random[1], random[2], claim.is_server ? 1 : 2);
+                       end.is_server ? "server" : "client", wire, random[0], random[1], random[2], end.is_server ? 1 : 2);
 }
 
-void keep(std::uint16_t port, const Claim& claim) noexcept {
-    kept[port] = claim.fd;
-    watches[port].is_server = claim.is_server;
-}
-
-void give_back(std::uint16_t port) noexcept {
-    if (kept[port] >= 0) {
-        sys::close(kept[port]);
-        kept[port] = -1;
-    }
+void note_end(std::uint16_t port, const End& end) noexcept {
+    watches[port].is_server = end.is_server;
 }
 
 void watch(std::uint16_t port) noexcept {
@@ -174,7 +183,7 @@ void watch(std::uint16_t port) noexcept {
     watch.was_up.store(false);
     watch.control_fd = watch.is_server ? -1 : last_connected();   // rte_eth_dev_start connected, in this thread
     watch.is_on.store(true);
-    set_on_close(look_after_all);
+    set_on_close(take_from_doorbells, look_after_all);
     rte_eal_alarm_set(1000, look_after, reinterpret_cast<void*>(std::uintptr_t{port}));
 }
 
@@ -183,8 +192,9 @@ void unwatch(std::uint16_t port) noexcept {
     if (watch.is_on.exchange(false)) {
         rte_eal_alarm_cancel(look_after, reinterpret_cast<void*>(std::uintptr_t{port}));
         if (watch.link_event_fd >= 0) {
-            sys::close(watch.link_event_fd);
+            close_ours(watch.link_event_fd);
             watch.link_event_fd = -1;
+            watch.doorbell = -1;
         }
         watch.device = nullptr;
     }
@@ -203,28 +213,21 @@ int create_doorbell(std::uint16_t port, const void* pool) noexcept {
         return -1;
     }
     watches[port].link_event_fd = link_event;
-    gates->of[port].doorbell_fd.store(-1);
+    watches[port].doorbell = set;
     return set;
 }
 
-void arm(std::uint16_t port, int doorbell) noexcept {
+void arm(std::uint16_t port) noexcept {
     const Inside inside(port);
     driver::Ring* ring = ring_of(port);
     if (ring == nullptr) {
         return;   // the link's coming up will wake
     }
-    const int fd = rte_intr_fd_get(queue_of(port)->interrupt);
-    if (fd >= 0) {
-        epoll_event event{};
-        event.events = EPOLLIN;
-        sys::epoll_ctl(doorbell, EPOLL_CTL_ADD, fd, &event);   // "there already" is the same connection as before; a closed one has left
-        gates->of[port].doorbell_fd.store(fd);
-        // A locked operation: the caller's next poll comes after it.
-        ring->flags.fetch_and(static_cast<std::uint16_t>(~driver::ring_masks_interrupt));
-        // The driver's sender has no fence between its "here is a frame" and its look at the flag: let what it stored arrive before
-        // the caller polls once more, or the frame may lie there without a bell.
-        rte_delay_us_block(2);
-    }
+    // A locked operation: the caller's next poll comes after it.
+    ring->flags.fetch_and(static_cast<std::uint16_t>(~driver::ring_masks_interrupt));
+    // The driver's sender has no fence between its "here is a frame" and its look at the flag: let what it stored arrive before
+    // the caller polls once more, or the frame may lie there without a bell.
+    rte_delay_us_block(2);
 }
 
 void disarm(std::uint16_t port) noexcept {
@@ -238,13 +241,16 @@ void disarm(std::uint16_t port) noexcept {
         return;
     }
     ring->flags.fetch_or(driver::ring_masks_interrupt);
-    if (const int fd = gates->of[port].doorbell_fd.load(); fd >= 0) {
+    if (const int fd = bell_here(rte_intr_fd_get(queue_of(port)->interrupt)); fd >= 0) {
         sys::read(fd, &count, sizeof count);   // does not block: the driver made it so
     }
 }
 
 bool may_touch_rings(std::uint16_t port) noexcept {
     const std::uint32_t generation = gates->generation.load(std::memory_order_acquire);
+    if (!is_owner() && !fetch()) {
+        return false;
+    }
     const driver::Device* device = watches[port].device;
     if (device == nullptr) {
         seen[port] = generation;   // an unknown driver: no knowledge, no protection
@@ -260,3 +266,27 @@ bool may_touch_rings(std::uint16_t port) noexcept {
 }
 
 }  // namespace shunt::pmd::memif
+
+namespace shunt::pmd {
+
+void give_up_links() noexcept {
+    memif::set_owner(false);
+}
+
+void take_over_links() noexcept {
+    memif::set_owner(true);
+    if (std::ranges::any_of(memif::watches, [](const memif::Watch& each) { return each.is_on.load() && memif::is_up(*each.device); })) {
+        memif::share_all();   // connected before the keeper lived
+    }
+}
+
+void look_at_links() noexcept {
+    for (std::uint16_t port = 0; port < memif::watches.size(); ++port) {
+        memif::Watch& watch = memif::watches[port];
+        if (watch.is_on.load() && memif::is_up(*watch.device) && !watch.was_up.exchange(true)) {
+            memif::welcome(port);
+        }
+    }
+}
+
+}  // namespace shunt::pmd

@@ -14,6 +14,7 @@
 
 #include "base/log.hpp"
 #include "base/sys.hpp"
+#include "pmd/claim.hpp"
 #include "pmd/dpdk.hpp"
 #include "pmd/driver_calls.hpp"
 #include "pmd/eal.hpp"
@@ -136,17 +137,18 @@ Outcome<std::uint16_t> find_or_create_memif(const LinkSpec& spec, const std::str
     if (!memif::create_gates()) {
         return explain(ENOMEM, fmt::format("--link {}: no memory; raise the limit (ulimit -v)", text));
     }
-    const auto claim = memif::claim_end(spec.value);
-    if (!claim) {
-        return std::unexpected(claim.error());
+    auto end = memif::claim_end(spec.value);
+    if (!end) {
+        return std::unexpected(end.error());
     }
-    auto id = attach_and_find(fmt::format("net_memif{}", index), memif::device_arguments(spec.value, *claim), text,
+    auto id = attach_and_find(fmt::format("net_memif{}", index), memif::device_arguments(spec.value, *end), text,
                               "give another name, or end the program that uses it");
     if (!id || *id >= memif::ports_max) {
-        sys::close(claim->fd);
+        release(end->claim);
         return id;
     }
-    memif::keep(*id, *claim);
+    memif::note_end(*id, *end);
+    keep(*id, end->claim);
     return id;
 }
 
@@ -162,14 +164,29 @@ Outcome<std::uint16_t> find_or_create_on_interface(const LinkSpec& spec, const s
     return attach_and_find(fmt::format("{}{}", driver, index), fmt::format("iface={}", spec.value), text, remedy);
 }
 
-Outcome<std::uint16_t> find_or_create(const LinkSpec& spec, const std::string& text, unsigned index) {
+// A link that one program can have, and after its end its keeper until all is delivered.
+Outcome<Claim> claim_link(const std::string& text) {
+    constexpr std::size_t most = 90;   // a name may have 107 bytes
+    auto claim = try_claim("shunt-link-" + text.substr(0, std::min(text.find(','), most)));
+    if (claim) {
+        return *claim;
+    }
+    switch (claim.error().reason) {
+        case Refusal::in_use: return explain(EBUSY, fmt::format("--link {}: another program of Shunt's uses it; end that one", text));
+        case Refusal::is_delivering: return explain(EBUSY, fmt::format("--link {}: what the program before has written is still being delivered; try again later", text));
+        case Refusal::system: break;
+    }
+    return explain(claim.error().code, fmt::format("--link {}: cannot be claimed ({})", text, std::strerror(claim.error().code)));
+}
+
+Outcome<std::uint16_t> find_or_create_unclaimed(const LinkSpec& spec, const std::string& text, unsigned index) {
     switch (spec.kind) {
-        case Kind::memif: return find_or_create_memif(spec, text, index);
+        case Kind::memif:
+        case Kind::loop: break;
         case Kind::tap:
         case Kind::xdp:
         case Kind::packet: return find_or_create_on_interface(spec, text, index);
         case Kind::pci: return port_named(spec.value, text);
-        case Kind::loop: break;
         case Kind::dpdk: {
             const std::size_t comma = spec.value.find(',');
             const std::string name = spec.value.substr(0, comma);
@@ -177,6 +194,23 @@ Outcome<std::uint16_t> find_or_create(const LinkSpec& spec, const std::string& t
         }
     }
     return explain(EINVAL, fmt::format("--link {}: is no port", text));
+}
+
+Outcome<std::uint16_t> find_or_create(const LinkSpec& spec, const std::string& text, unsigned index) {
+    if (spec.kind == Kind::memif) {
+        return find_or_create_memif(spec, text, index);
+    }
+    auto claim = claim_link(text);
+    if (!claim) {
+        return std::unexpected(claim.error());
+    }
+    auto id = find_or_create_unclaimed(spec, text, index);
+    if (!id || *id >= claims_max) {
+        release(*claim);
+        return id;
+    }
+    keep(*id, *claim);
+    return id;
 }
 
 }  // namespace
@@ -281,12 +315,12 @@ void close_port(Port& port) noexcept {
     if (port.is_gated) {
         memif::unwatch(port.id);
         if (port.rx_event_fd() >= 0) {
-            sys::close(port.rx_event_fd());
+            close_ours(port.rx_event_fd());
         }
     }
     rte_eth_dev_stop(port.id);
     rte_eth_dev_close(port.id);
-    memif::give_back(port.id);
+    give_back(port.id);
     release_packet_pool();
     port = Port{};
 }

@@ -104,13 +104,11 @@ std::uint32_t Port::pool_size() const noexcept {
     return static_cast<const rte_mempool*>(pool)->size;
 }
 
-bool Port::is_out_of_reach() const noexcept {
-    return is_gated && is_link_up() && memif::seen[id] != memif::gates->generation.load(std::memory_order_relaxed) && !memif::may_touch_rings(id);
-}
-
 bool Port::is_link_up() const noexcept {
     rte_eth_link link{};
-    return rte_eth_link_get_nowait(id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+    const bool is_up = rte_eth_link_get_nowait(id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+    // What is sent before this process has the rings is lost.
+    return is_up && (!is_gated || memif::seen[id] == memif::gates->generation.load(std::memory_order_relaxed));
 }
 
 int Port::rx_event_fd() const noexcept {
@@ -122,7 +120,7 @@ void Port::arm_rx_interrupt() noexcept {
         return;
     }
     if (is_gated) {
-        memif::arm(id, rx_event_fd_);
+        memif::arm(id);
     } else {
         rte_eth_dev_rx_intr_enable(id, queue);
     }

@@ -68,8 +68,6 @@ public:
     }
 
     bool is_link_up() const noexcept;
-    // Another process has connected it: this one cannot send or receive there.
-    bool is_out_of_reach() const noexcept;
     // When a delayed frame of the fault injector must be looked at; never where there is none.
     Time next_deadline() const noexcept;
 

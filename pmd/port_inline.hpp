@@ -15,9 +15,6 @@
 
 namespace shunt::pmd {
 
-// Counts up when memif maps rings, in whichever process.
-inline std::uint32_t mapped_rings() noexcept { return memif::gates == nullptr ? 0 : memif::gates->generation.load(std::memory_order_relaxed); }
-
 inline std::uint16_t Port::driver_rx_burst(std::span<Packet*> packets) noexcept {
     auto** mbufs = reinterpret_cast<rte_mbuf**>(packets.data());
     if (!is_gated) {

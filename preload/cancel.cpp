@@ -6,10 +6,8 @@
 #include <array>
 #include <atomic>
 
-#include "base/log.hpp"
 #include "base/sys.hpp"
 #include "preload/libc.hpp"
-#include "preload/process.hpp"
 #include "preload/shim.hpp"
 #include "socket/runtime.hpp"
 
@@ -21,15 +19,7 @@ constinit std::array<std::atomic<pthread_t>, 64> targets{};
 constinit std::atomic<unsigned> next_target{0};
 constinit thread_local bool is_marked = false;
 
-bool is_cut_off() noexcept {
-    return !owns_the_stack() && socket::Runtime::instance().is_cut_off();
-}
-
 bool is_cancelled() noexcept {
-    if (is_cut_off()) {
-        is_marked = true;
-        return true;
-    }
     const pthread_t self = pthread_self();
     if (std::none_of(targets.begin(), targets.end(), [self](const auto& each) { return each.load(std::memory_order_relaxed) == self; })) {
         return false;
@@ -83,23 +73,6 @@ bool take_cancel_mark() noexcept {
         each.compare_exchange_strong(self, 0);
     }
     return true;
-}
-
-void be_careful_after_fork() noexcept {
-    fds.set_careful();
-    socket::set_cancel_test(is_cancelled);
-}
-
-long look_twice() {
-    pthread_testcancel();
-    if (!is_cut_off()) {
-        return 0;
-    }
-    static std::atomic<bool> is_told{false};
-    if (!is_told.exchange(true)) {
-        log::error("process {} was forked before the memif link came up, which its parent alone can use: its calls on Shunt's sockets fail", sys::getpid());
-    }
-    return -ENETDOWN;
 }
 
 }  // namespace shunt::preload

@@ -345,6 +345,14 @@ bool has_registrations() noexcept {
     return registrations_count != 0;
 }
 
+void retain_all_sets_for_child() noexcept {
+    for_each_record([](const EpollRecord& record) {
+        if (socket::EpollSet* set = record.set.load()) {
+            socket::retain_for_child(*set);
+        }
+    });
+}
+
 void retain_all_sets() noexcept {
     for_each_record([](const EpollRecord& record) {
         if (socket::EpollSet* set = record.set.load()) {

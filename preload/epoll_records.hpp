@@ -48,6 +48,7 @@ bool has_registrations() noexcept;
 
 // ---- around fork: one more reference of every set, for the child; or one less.
 void retain_all_sets() noexcept;
+void retain_all_sets_for_child() noexcept;
 void release_all_sets() noexcept;
 
 // epoll_pwait2, over both sides. A cancellation point, as far as the kernel's side is concerned.

@@ -31,7 +31,6 @@ public:
         if (!happens_) {
             return;
         }
-        bool is_last = false;
         {
             const Locked lock;
             release_all_sets();
@@ -39,18 +38,17 @@ public:
                 const Word word = fds.find(fd);
                 if (word.is_socket() && socket::abandon(word.socket())) {
                     take_duplicates(word);
-                    is_last = true;
                 }
             }
         }
-        if (is_last && owns_the_stack()) {
-            socket::Runtime::instance().finish();
-        }
+        socket::depart(true);
+        socket::Runtime::instance().finish();
     }
     ~Departure() {
         if (happens_) {
             const int error = errno;
             const Locked lock;
+            socket::depart(false);
             for (int fd = 0; fd < fds.end(); ++fd) {
                 retain(fds.find(fd).is_socket() ? fds.find(fd) : Word{});
             }

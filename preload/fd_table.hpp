@@ -86,7 +86,7 @@ public:
     // A fresh candidate, with a number of its own. What the descriptor stood for before is let go.
     void add_candidate(int fd, bool is_stream, bool is_v6) noexcept;
 
-    // Calls of ours look twice (cancel.hpp): a thread of this process has been cancelled once, or the process was forked. Here, where every call looks anyway.
+    // Calls of ours look twice (cancel.hpp): a thread of this process has been cancelled once. Here, where every call looks anyway.
     bool is_careful() const noexcept { return is_careful_.load(std::memory_order_relaxed); }
     void set_careful() noexcept { is_careful_.store(true); }
 

@@ -13,6 +13,7 @@
 
 #include "base/log.hpp"
 #include "base/sys.hpp"
+#include "pmd/driver_calls.hpp"
 #include "preload/epoll_records.hpp"
 #include "preload/lock.hpp"
 #include "preload/open_side.hpp"
@@ -51,6 +52,17 @@ void protect_internal(const std::vector<int>& before) noexcept {
     }
 }
 
+// The same for what it opens later. The stack's lock may be held: no other is taken.
+void protect_later(int fd, bool is_ours) noexcept {
+    const Word internal(Kind::internal, 0, 0);
+    Word ignored;
+    if (is_ours && fds.find(fd).is_none()) {
+        fds.try_set(fd, internal, ignored);
+    } else if (!is_ours && fds.find(fd) == internal) {
+        fds.try_replace(fd, internal, Word{});
+    }
+}
+
 Stack* start() noexcept {
     const std::scoped_lock lock(start_mutex);
     if (Runtime::instance().is_started()) {
@@ -69,6 +81,7 @@ Stack* start() noexcept {
         return nullptr;
     }
     protect_internal(before);
+    pmd::set_descriptor_watcher(protect_later);
     return *stack;
 }
 

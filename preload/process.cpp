@@ -13,7 +13,6 @@
 
 #include "base/log.hpp"
 #include "config/config.hpp"
-#include "preload/cancel.hpp"
 #include "preload/epoll_records.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
@@ -32,7 +31,6 @@ using socket::Runtime;
 constexpr int exit_configuration = 2;
 
 std::atomic<long> process_id{0};
-bool is_forked = false;
 
 template <class F>
 void for_each_socket(F f) noexcept {
@@ -45,8 +43,11 @@ void for_each_socket(F f) noexcept {
 
 void before_fork() {
     lock_for_fork();
-    for_each_socket([](socket::Socket& each, int) { socket::retain(each); });
-    retain_all_sets();
+    if (Runtime::instance().is_started()) {
+        socket::expect_child();
+        for_each_socket([](socket::Socket& each, int) { socket::retain_for_child(each); });
+        retain_all_sets_for_child();
+    }
 }
 
 void after_fork_in_parent() {
@@ -55,22 +56,19 @@ void after_fork_in_parent() {
 
 void after_fork_in_child() {
     process_id.store(sys::getpid());
-    is_forked = true;
     Runtime::instance().after_fork_in_child();
     if (Runtime::instance().is_started()) {
-        be_careful_after_fork();
+        socket::become_child();
     }
     unlock_after_fork();
 }
 
 pid_t fork_any() {
+    const bool is_shared = active && Runtime::instance().is_started();
     const pid_t child = real.fork();
-    if (child < 0 && active) {
+    if (child != 0 && is_shared) {
         const int error = errno;
-        lock_for_fork();
-        for_each_socket([](socket::Socket& each, int fd) { socket::release(each, fd); });
-        release_all_sets();
-        unlock_after_fork();
+        socket::name_child(child);
         errno = error;
     }
     return child;
@@ -90,9 +88,9 @@ void finish() noexcept {
         const Word word = fds.find(fd);
         if (word.is_socket()) {
             fds.take(fd);
-            socket::abandon(word.socket());  // a process that ends does not linger
         }
     }
+    socket::leave_process();  // all at once; a process that ends does not linger
     Runtime::instance().finish();
 }
 
@@ -139,10 +137,6 @@ __attribute__((destructor(101))) void destruct() {
 
 bool is_this_process() noexcept {
     return !active || sys::getpid() == process_id.load(std::memory_order_relaxed);
-}
-
-bool owns_the_stack() noexcept {
-    return !is_forked;
 }
 
 }  // namespace shunt::preload

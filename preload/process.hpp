@@ -5,7 +5,5 @@ namespace shunt::preload {
 
 // False in a child of vfork, which shares the parent's memory and may only exec: its close and dup2 must not touch the table.
 bool is_this_process() noexcept;
-// False in a child of fork: the stack's own threads are the parent's.
-bool owns_the_stack() noexcept;
 
 }  // namespace shunt::preload

@@ -13,8 +13,8 @@
 //     }
 //
 // Threads: every call of the library takes the stack's lock itself, so any thread may call anything; a handle itself is used by
-// one thread at a time. Not for signal handlers. One stack a process; its keeper thread sends ACKs and retransmissions while the
-// program does not call.
+// one thread at a time. Not for signal handlers. One stack a process; its keeper, a process, sends ACKs and retransmissions while the
+// program does not call, and delivers what was sent when the program has ended, however it did.
 #pragma once
 
 #include <array>
@@ -56,7 +56,7 @@ public:
 
     Stack(Stack&& other) noexcept : layer_(std::exchange(other.layer_, nullptr)) {}
     Stack& operator=(Stack&&) = delete;
-    // Waits up to 3 s until the peers have what closed sockets had sent. Close the sockets first; do not hold a Session.
+    // What closed sockets had sent is delivered by the keeper. Close the sockets first; do not hold a Session.
     SHUNT_API ~Stack();
 
     // One round of work: takes frames from the ports, runs timers, sends. True when a frame came or a timer was due. Does not

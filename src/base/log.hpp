@@ -14,13 +14,15 @@ enum class Level : int { error = 0, warning = 1, info = 2, debug = 3 };
 Level threshold() noexcept;
 void set_threshold(Level level) noexcept;
 
-// Writes "shunt: [level: ]text\n" in one system call; never throws, never allocates beyond `text`.
+// Writes "shunt: [level: ]text\n" in one system call; never throws, never allocates. What is longer than a line of 1,000 characters is cut.
 void write(Level level, std::string_view text) noexcept;
 
 template <class... Args>
 void at(Level level, fmt::format_string<Args...> format, Args&&... args) {
     if (level <= threshold()) {
-        write(level, fmt::format(format, std::forward<Args>(args)...));
+        char text[1000];   // no heap: the keeper has none
+        const auto end = fmt::format_to_n(text, sizeof text, format, std::forward<Args>(args)...);
+        write(level, {text, end.size < sizeof text ? end.size : sizeof text});
     }
 }
 template <class... Args>

@@ -45,6 +45,8 @@ public:
 
     std::uint32_t capacity() const noexcept { return capacity_; }
     std::uint32_t used() const noexcept { return used_; }
+    std::uint32_t touched() const noexcept { return touched_; }  // slots from here on have never been used
+    T& at(std::uint32_t index) noexcept { return *std::launder(reinterpret_cast<T*>(slots_[index].storage)); }  // in use, or T says by itself that it is not
     bool contains(const T* object) const noexcept {
         const Slot* slot = reinterpret_cast<const Slot*>(object);
         return slot >= slots_ && slot < slots_ + touched_;

@@ -119,7 +119,7 @@ struct Access {
 
 // A description without a descriptor; null when the table is full. With the lock held.
 inline socket::Socket* create_description(socket::Layer& layer, int type) noexcept {
-    socket::Socket* socket = layer.sockets.try_create();
+    socket::Socket* socket = socket::create_socket(layer);
     if (socket != nullptr) {
         socket->type = type;
         socket->nonblocking = true;

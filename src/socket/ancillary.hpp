@@ -53,21 +53,15 @@ private:
 // What MSG_FASTOPEN does (calls.cpp): opens the connection with as much of the message as the SYN may carry, `taken`, and waits as connect(2) does.
 long connect_with_data(Guard& guard, Socket& socket, const msghdr& message, bool nonblocking, std::size_t& taken) noexcept;
 
-// Gives up the last reference of `socket` with the lock held.
+// The last reference of `socket` goes, which no process's ledger has any more. With the lock held.
 void drop_last_reference(Guard& guard, Socket& socket) noexcept;
 bool drop_reference(Guard& guard, Socket& socket) noexcept;  // true: it was the last
 
 // Keeps a description alive through a call that may sleep; another thread may close its last descriptor meanwhile.
 class Hold {
 public:
-    Hold(Guard& guard, Socket& socket) noexcept : guard_(guard), socket_(socket) { ++socket.references; }
-    ~Hold() {
-        if (socket_.references == 1) {
-            drop_last_reference(guard_, socket_);
-        } else {
-            --socket_.references;
-        }
-    }
+    Hold(Guard& guard, Socket& socket) noexcept : guard_(guard), socket_(socket) { hold(guard.layer(), socket); }
+    ~Hold() { drop_reference(guard_, socket_); }
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
 

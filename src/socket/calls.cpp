@@ -11,7 +11,7 @@ namespace shunt::socket {
 namespace {
 
 Socket* wrap_accepted(Layer& layer, const Socket& from, tcp::Connection& c) noexcept {
-    Socket* socket = layer.sockets.try_create();
+    Socket* socket = create_socket(layer);
     if (socket == nullptr) {
         return nullptr;
     }
@@ -280,7 +280,7 @@ long finish_connect(Guard& guard, Socket& socket) noexcept {
     what.sockets = sockets;
     what.deadline = saturating_add(guard.layer().now(), socket.sndtimeo);
     what.restartable = socket.sndtimeo == Duration::max();
-    ++socket.references;  // another thread may close it meanwhile
+    hold(guard.layer(), socket);  // another thread may close it meanwhile
     const tcp::Connection* const before = socket.connection;
     const Wake wake = wait_until(guard, what, [&socket] { return !is_opening(socket); });
     if (socket.connection != before) {  // dissolved by another thread

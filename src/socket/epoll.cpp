@@ -230,16 +230,21 @@ void detach_from_sets(Layer& layer, Socket& socket) noexcept {
 
 Result<EpollSet*> open_epoll(Stack& stack) {
     Guard guard(layer_of(stack));
-    EpollSet* set = guard.layer().sets.try_create();
+    EpollSet* set = create_set(guard.layer());
     return set != nullptr ? Result<EpollSet*>(set) : fail(ENFILE);
 }
 
 void retain(EpollSet& set) noexcept {
     Guard guard(layer());
-    ++set.references;
+    hold(guard.layer(), set);
 }
 
 void drop_reference(Layer& layer, EpollSet& set) noexcept {
+    layer.ledger.remove_set(this_process, layer.sets.index_of(&set));
+    drop_reference_of(layer, set);
+}
+
+void drop_reference_of(Layer& layer, EpollSet& set) noexcept {
     if (--set.references != 0) {
         return;
     }
@@ -369,7 +374,7 @@ long epoll_wait(EpollSet& set, int epfd, epoll_event* events, int max_events, co
             return count;
         }
     }
-    ++set.references;
+    hold(layer, set);
     long count = 0;
     Wake wake;
     do {

@@ -52,6 +52,11 @@ void clear_rx_events(const Layer& layer) noexcept;
 // The keeper need not listen any more, somebody else polls or listens: it goes back to looking in now and then.
 void send_keeper_to_nap(Layer& layer) noexcept;
 
+// A process is no more: its references and sleepers go, as if it had closed all it had, and its row in the ledger. With the lock held.
+void bury(Guard& guard, int row) noexcept;
+// This process gets its row.
+void enter_process(Layer& layer) noexcept;
+
 // Whoever sleeps looks again. With the lock held.
 void wake_all(Layer& layer) noexcept;
 

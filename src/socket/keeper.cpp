@@ -1,12 +1,19 @@
+// One turn after the other: poll if nobody else does, bury the dead, sleep until something is due. Where memif or a card's link events want EAL's interrupt
+// loop, it runs here, and these turns are its way of waiting (pmd/control.hpp). No heap, no libc that needs one: see keeper_birth.cpp.
 #include "socket/keeper.hpp"
 
-#include <pthread.h>
 #include <signal.h>
+#include <sys/signalfd.h>
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/sys.hpp"
+#include "pmd/claim.hpp"
+#include "pmd/control.hpp"
+#include "pmd/driver_calls.hpp"
+#include "pmd/keeper_calls.hpp"
 #include "pmd/port_inline.hpp"
 #include "socket/guard.hpp"
 
@@ -19,6 +26,10 @@ constexpr Duration nap_beside_sleepers = std::chrono::milliseconds(20);  // they
 constexpr Duration nap_without_interrupts = std::chrono::microseconds(200);
 constexpr Duration longest_nap = std::chrono::milliseconds(100);
 constexpr Duration shortest_nap = std::chrono::microseconds(50);
+constexpr Duration expected_for = std::chrono::seconds(60);  // a child that has not said by then that it lives
+constexpr Duration newcomer_waits = std::chrono::seconds(2);  // for what was written; a service must be able to start again though its peer is gone
+constexpr Duration farewell_to_newcomer = std::chrono::milliseconds(20);
+constexpr Duration farewell = std::chrono::milliseconds(100);  // for the peer to take what is in the ring
 constexpr Duration quiet_after = std::chrono::milliseconds(1);  // the program has not polled for so long: it computes or sleeps
 
 timespec to_timespec(Duration d) noexcept {
@@ -42,13 +53,8 @@ struct Nap {
 // One turn. `rang`: a port's interrupt has woken us, so what it announced is ours to fetch, whoever sleeps.
 Nap keep(Layer& layer, bool rang) noexcept {
     static Time own_poll = never;
-    static std::uint32_t known_rings = 0;
     Guard guard(layer);
     Stack& stack = *layer.stack;
-    if (const std::uint32_t mapped = pmd::mapped_rings(); mapped != known_rings) [[unlikely]] {
-        known_rings = mapped;
-        wake_all(layer);  // among them are forked processes that have lost the port (Port::is_out_of_reach)
-    }
     const Time now = layer.now();
     layer.keeper_listens = false;
     if (rang) {
@@ -76,57 +82,204 @@ Nap keep(Layer& layer, bool rang) noexcept {
     return {next == never ? most : std::clamp<Duration>(next - now, shortest_nap, most), layer.has_interrupts};
 }
 
-// True when a port's interrupt ended it.
-bool take(const Nap& nap, const Layer& layer) noexcept {
-    const timespec length = to_timespec(nap.length);
-    if (!nap.listens) {
-        sys::call(SYS_nanosleep, sys::word(&length), 0);
-        return false;
+// Everything the keeper waits for besides: processes (their row as data), SIGTERM.
+class Watch {
+public:
+    static constexpr std::uint64_t term = processes_max, asked = processes_max + 1;
+
+    void open() noexcept {
+        set_ = pmd::move_up(sys::epoll_create1(EPOLL_CLOEXEC));
+        const std::uint64_t mask = std::uint64_t{1} << (SIGTERM - 1);
+        signal_fd_ = pmd::move_up(sys::call(SYS_signalfd4, -1, sys::word(&mask), sizeof mask, SFD_NONBLOCK | SFD_CLOEXEC));
+        add(signal_fd_, term);
+        std::ranges::for_each(pmd::kept_claims(), [this](const pmd::Claim& claim) { claim.fd >= 0 ? add(claim.fd, asked) : void(); });
+        pidfds_.fill(-1);
     }
-    std::array<pollfd, 2> fds{pollfd{layer.rx_events, POLLIN, 0}, pollfd{layer.keeper_fd, POLLIN, 0}};
+    int fd() const noexcept { return set_; }
+    bool is_asked_to_leave() const noexcept { return is_asked_to_leave_; }
+
+    // The processes that have come and gone since; the dead are buried. With the lock held.
+    void look(Guard& guard) noexcept {
+        take_events();
+        Ledger& ledger = guard.layer().ledger;
+        const Time now = guard.layer().now();
+        for (unsigned row = 0; row < processes_max; ++row) {
+            const Process& process = ledger.processes()[row];
+            const bool lives = process.state == Process::State::alive || process.state == Process::State::departed;
+            if (pidfds_[row] >= 0 && (!lives || process.pid != pids_[row])) {
+                forget(row);  // it has left, or its row is another's
+            }
+            if (lives && pidfds_[row] < 0) {
+                watch(row, process.pid);
+            }
+            const bool is_lost = process.state == Process::State::expected && now - process.since > expected_for;
+            if (has_ended_[row] || is_lost) {
+                forget(row);
+                bury(guard, static_cast<int>(row));
+            }
+        }
+        known_ = ledger.changes();
+    }
+    // Somebody wants a port of ours.
+    void answer(const Layer& layer) noexcept {
+        if (std::exchange(has_question_, false)) {
+            const bool is_delivering = layer.stack->tcp().orphans_with_data() != 0;
+            const pmd::Answer what = !layer.ledger.is_empty() ? pmd::Answer::busy : is_delivering ? pmd::Answer::delivering : pmd::Answer::leaving;
+            for (const pmd::Claim& claim : pmd::kept_claims()) {
+                const bool leaves = claim.fd >= 0 && pmd::answer(claim, what) && what != pmd::Answer::busy;
+                newcomer_since_ = leaves ? std::min(newcomer_since_, layer.now()) : newcomer_since_;
+            }
+        }
+    }
+    Time newcomer_since() const noexcept { return newcomer_since_; }
+    bool has_newcomer() const noexcept { return newcomer_since_ != never; }
+    bool is_due(const Ledger& ledger) const noexcept { return has_events_ || ledger.changes() != known_; }
+    void note_events() noexcept { has_events_ = true; }
+
+private:
+    void add(int fd, std::uint64_t data) noexcept {
+        epoll_event event{};
+        event.events = EPOLLIN;
+        event.data.u64 = data;
+        sys::epoll_ctl(set_, EPOLL_CTL_ADD, fd, &event);
+    }
+    void watch(unsigned row, std::int32_t pid) noexcept {
+        pids_[row] = pid;
+        pidfds_[row] = pmd::move_up(sys::call(SYS_pidfd_open, pid, 0));
+        has_ended_[row] = pidfds_[row] < 0;   // it was gone already
+        if (!has_ended_[row]) {
+            add(pidfds_[row], row);
+        }
+    }
+    void forget(unsigned row) noexcept {
+        if (pidfds_[row] >= 0) {
+            pmd::close_ours(pidfds_[row]);
+        }
+        pidfds_[row] = -1;
+        has_ended_[row] = false;
+    }
+    void take_events() noexcept {
+        has_events_ = false;
+        std::array<epoll_event, 64> events;
+        const long count = sys::epoll_pwait(set_, events.data(), events.size(), 0, nullptr);
+        for (long i = 0; i < count; ++i) {
+            if (const std::uint64_t what = events[static_cast<std::size_t>(i)].data.u64; what < processes_max) {
+                has_ended_[what] = true;
+            } else if (what == asked) {
+                has_question_ = true;
+            } else {
+                signalfd_siginfo taken;
+                is_asked_to_leave_ = sys::read(signal_fd_, &taken, sizeof taken) > 0 || is_asked_to_leave_;
+            }
+        }
+    }
+
+    int set_ = -1, signal_fd_ = -1;
+    std::array<int, processes_max> pidfds_{};
+    std::array<std::int32_t, processes_max> pids_{};
+    std::array<bool, processes_max> has_ended_{};
+    std::uint32_t known_ = 0;
+    bool has_events_ = true;
+    bool is_asked_to_leave_ = false;
+    bool has_question_ = false;
+    Time newcomer_since_ = never;
+};
+
+Layer* kept = nullptr;
+Watch watch;
+bool rang = false;  // a port's interrupt has ended the last nap
+
+// True when a port's interrupt ended it. `control_fd` is EAL's loop's; -1: there is none.
+bool take(const Nap& nap, const Layer& layer, int control_fd, bool& has_control) noexcept {
+    const timespec length = to_timespec(nap.length);
+    const int listened = nap.listens ? layer.rx_events : -1;
+    std::array<pollfd, 4> fds{pollfd{control_fd, POLLIN, 0}, pollfd{watch.fd(), POLLIN, 0}, pollfd{layer.keeper_fd, POLLIN, 0}, pollfd{listened, POLLIN, 0}};
     if (sys::ppoll(fds.data(), fds.size(), &length, nullptr) <= 0) {
         return false;
     }
+    has_control = fds[0].revents != 0;
     if (fds[1].revents != 0) {
+        watch.note_events();
+    }
+    if (fds[2].revents != 0) {
         std::uint64_t tokens;
         sys::read(layer.keeper_fd, &tokens, sizeof tokens);
     }
-    if (fds[0].revents == 0) {
+    if (fds[3].revents == 0) {
         return false;
     }
     clear_rx_events(layer);
     return true;
 }
 
-void* run(void* argument) {
-    Layer& layer = *static_cast<Layer*>(argument);
-    bool rang = false;
-    while (true) {
-        const Nap nap = !rang && is_at_work(layer) ? Nap{nap_beside_program} : keep(layer, rang);
-        rang = take(nap, layer);
+// Nobody is left, and nothing that a peer waits for; asked to go, TIME_WAIT is not worth waiting for either, nor a peer that does not answer.
+bool is_over(const Layer& layer) noexcept {
+    if (!layer.ledger.is_empty()) {
+        return false;
     }
-    return nullptr;
+    const tcp::Tcp& tcp = layer.stack->tcp();
+    if (!layer.stack->has_port() || tcp.connections_used() == 0) {
+        return true;
+    }
+    const auto is_up = [](const Link* link) { return link->port.is_link_up(); };
+    const bool is_delivered = tcp.orphans_with_data() == 0 || std::ranges::none_of(layer.stack->links(), is_up);
+    return watch.has_newcomer() ? is_delivered || layer.now() - watch.newcomer_since() > newcomer_waits : watch.is_asked_to_leave() && is_delivered;
+}
+
+[[noreturn]] void leave() noexcept {
+    const Time begun = kept->now();
+    while (kept->stack->has_port() && kept->now() < begun + (watch.has_newcomer() ? farewell_to_newcomer : farewell)) {
+        {
+            Guard guard(*kept);
+            kept->stack->poll(kept->now());
+            watch.look(guard);
+            watch.answer(*kept);
+        }
+        constexpr timespec nap{0, 1'000'000};
+        sys::call(SYS_nanosleep, sys::word(&nap), 0);
+    }
+    while (true) {
+        sys::call(SYS_exit_group, 0);
+    }
+}
+
+Nap bury_and_keep() noexcept {
+    if (watch.is_due(kept->ledger) || kept->ledger.is_empty()) {
+        bool ends;
+        {
+            Guard guard(*kept);
+            watch.look(guard);
+            watch.answer(*kept);
+            ends = is_over(*kept);
+        }
+        if (ends) {
+            leave();
+        }
+    }
+    return keep(*kept, rang);
+}
+
+// Turns, until EAL's loop has something to do.
+void wait_with_turns(int control_fd) noexcept {
+    pmd::look_at_links();
+    for (bool has_control = false; !has_control;) {
+        const Nap nap = !rang && is_at_work(*kept) ? Nap{nap_beside_program} : bury_and_keep();
+        rang = take(nap, *kept, control_fd, has_control);
+    }
 }
 
 }  // namespace
 
-void start_keeper(Layer& layer) {
-    sigset_t all, old;
-    sigfillset(&all);
-    sys::sigprocmask(SIG_SETMASK, &all, &old);
-    pthread_t thread;
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, 256 * 1024);
-    const int error = pthread_create(&thread, &attributes, run, &layer);
-    if (error == 0) {
-        pthread_setname_np(thread, "shunt-keeper");
-    } else {
-        log::warning("cannot start the keeper's thread (error {}): connections rest while the program does not call", error);
+void run_keeper(Layer& layer) noexcept {
+    kept = &layer;
+    watch.open();
+    pmd::take_over_links();
+    if (pmd::has_control_loop()) {
+        pmd::run_control_loop(wait_with_turns);
     }
-    pthread_attr_destroy(&attributes);
-    sys::sigprocmask(SIG_SETMASK, &old, nullptr);
+    while (true) {
+        wait_with_turns(-1);
+    }
 }
 
 }  // namespace shunt::socket

@@ -21,7 +21,8 @@ int lift(long fd) noexcept {
 }  // namespace
 
 std::size_t layer_bytes(std::uint32_t sockets_max) noexcept {
-    return sizeof(Layer) + Pool<Socket>::bytes_for(sockets_max) + Pool<EpollSet>::bytes_for(sets_max) + Pool<Interest>::bytes_for(sockets_max * 2) + 4 * 64;
+    return sizeof(Layer) + Pool<Socket>::bytes_for(sockets_max) + Pool<EpollSet>::bytes_for(sets_max) + Pool<Interest>::bytes_for(sockets_max * 2) +
+           Ledger::bytes_for(sockets_max, sets_max) + 4 * 64;
 }
 
 Layer* create_layer(Stack& stack, const pmd::TscClock& clock, Duration spin, std::uint32_t sockets_max) {
@@ -33,6 +34,7 @@ Layer* create_layer(Stack& stack, const pmd::TscClock& clock, Duration spin, std
     layer->sockets = Pool<Socket>(arena.carve(Pool<Socket>::bytes_for(sockets_max), 64), sockets_max);
     layer->sets = Pool<EpollSet>(arena.carve(Pool<EpollSet>::bytes_for(sets_max), 64), sets_max);
     layer->interests = Pool<Interest>(arena.carve(Pool<Interest>::bytes_for(sockets_max * 2), 64), sockets_max * 2);
+    layer->ledger.create(arena, sockets_max, sets_max);
     layer->rx_events = lift(sys::epoll_create1(EPOLL_CLOEXEC));
     layer->has_interrupts = layer->rx_events >= 0;
     for (Link* link : stack.links()) {
@@ -47,6 +49,32 @@ Layer* create_layer(Stack& stack, const pmd::TscClock& clock, Duration spin, std
     }
     stack.layer_above = layer;
     return layer;
+}
+
+Socket* create_socket(Layer& layer) noexcept {
+    Socket* socket = layer.sockets.try_create();
+    if (socket != nullptr) {
+        layer.ledger.add_socket(this_process, layer.sockets.index_of(socket));
+    }
+    return socket;
+}
+
+EpollSet* create_set(Layer& layer) noexcept {
+    EpollSet* set = layer.sets.try_create();
+    if (set != nullptr) {
+        layer.ledger.add_set(this_process, layer.sets.index_of(set));
+    }
+    return set;
+}
+
+void hold(Layer& layer, Socket& socket) noexcept {
+    ++socket.references;
+    layer.ledger.add_socket(this_process, layer.sockets.index_of(&socket));
+}
+
+void hold(Layer& layer, EpollSet& set) noexcept {
+    ++set.references;
+    layer.ledger.add_set(this_process, layer.sets.index_of(&set));
 }
 
 void make_ready(EpollSet& set, Interest& interest) noexcept {

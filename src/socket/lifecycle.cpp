@@ -90,14 +90,14 @@ Result<Socket*> open(Stack& stack, int fd) {
     Socket* socket = nullptr;
     {
         Guard guard(layer);
-        socket = layer.sockets.try_create();
+        socket = create_socket(layer);
         if (socket == nullptr) {
             return fail(ENOBUFS);
         }
         if (type == SOCK_DGRAM) {
             const auto endpoint = layer.stack->udp().open();
             if (!endpoint) {
-                layer.sockets.destroy(socket);
+                drop_reference(guard, *socket);
                 return fail(ENOBUFS);
             }
             socket->udp = *endpoint;
@@ -116,7 +116,7 @@ Result<Socket*> open(Stack& stack, int fd) {
 
 void retain(Socket& socket) noexcept {
     Guard guard(layer());
-    ++socket.references;
+    hold(guard.layer(), socket);
 }
 
 void release(Socket& socket, int) noexcept {
@@ -133,6 +133,7 @@ bool abandon(Socket& socket) noexcept {
 }
 
 bool drop_reference(Guard& guard, Socket& socket) noexcept {
+    guard.layer().ledger.remove_socket(this_process, guard.layer().sockets.index_of(&socket));
     if (socket.references == 1) {
         drop_last_reference(guard, socket);
         return true;

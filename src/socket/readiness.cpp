@@ -48,8 +48,8 @@ int fill_ours(const Layer& layer, std::span<PollItem> items) noexcept {
 class HoldAll {
 public:
     HoldAll(Guard& guard, std::span<Socket* const> sockets, std::span<EpollSet* const> sets) noexcept : guard_(guard), sockets_(sockets), sets_(sets) {
-        std::for_each(sockets.begin(), sockets.end(), [](Socket* each) { ++each->references; });
-        std::for_each(sets.begin(), sets.end(), [](EpollSet* each) { ++each->references; });
+        std::for_each(sockets.begin(), sockets.end(), [&](Socket* each) { hold(guard.layer(), *each); });
+        std::for_each(sets.begin(), sets.end(), [&](EpollSet* each) { hold(guard.layer(), *each); });
     }
     ~HoldAll() {
         for (Socket* each : sockets_) {

@@ -109,7 +109,14 @@ Outcome<void> open_ports(const config::Config& config, const std::vector<pmd::Li
     return {};
 }
 
+// Drivers for these open descriptors behind our back: VFIO's devices, verbs, XDP's maps and sockets.
+bool have_own_descriptors(const std::vector<pmd::LinkSpec>& specs) noexcept {
+    using Kind = pmd::LinkSpec::Kind;
+    return std::ranges::any_of(specs, [](const pmd::LinkSpec& spec) { return spec.kind != Kind::memif && spec.kind != Kind::tap && spec.kind != Kind::loop; });
+}
+
 Outcome<Stack*> build(const config::Config& config) {
+    const Belongings belongings = take_stock();
     if (auto complete = config::check_complete(config); !complete) {
         return std::unexpected(complete.error());
     }
@@ -149,7 +156,10 @@ Outcome<Stack*> build(const config::Config& config) {
     Layer* layer = create_layer(**stack, clock, spin_of(config.profile), config.connections);
     std::ranges::transform(interfaces_of(config), layer->interface_indices.begin(), &Interface::index);
     set_layer(layer);
-    start_keeper(*layer);
+    enter_process(*layer);
+    if (auto born = start_keeper(*layer, belongings, !have_own_descriptors(*specs)); !born) {
+        return std::unexpected(born.error());
+    }
     return stack;
 }
 
@@ -268,9 +278,10 @@ Decision Runtime::decide_peer(bool is_tcp, const sockaddr* address, socklen_t le
                      reaches(to->address, is_v6) ? Decision{Side::ours, "the route is Shunt's"} : Decision{Side::kernel, "no route of Shunt's leads to the peer"});
 }
 
-// What the program has written is still on its way: wait until the peers have it, as long as the link is up and something moves.
+// What the program has written is still on its way, and the keeper sees to it. Where that was killed: wait until the peers have it, as long as the link is
+// up and something moves.
 void Runtime::finish() noexcept {
-    if (!is_started()) {
+    if (!is_started() || is_keeper_alive()) {
         return;
     }
     constexpr Duration patience = std::chrono::seconds(3);
@@ -293,10 +304,6 @@ void Runtime::finish() noexcept {
 void Runtime::after_fork_in_child() noexcept {
     this_thread().tid = static_cast<std::uint32_t>(sys::gettid());
     this_thread().is_inside = false;
-}
-
-bool Runtime::is_cut_off() const noexcept {
-    return std::ranges::any_of(ports, [](const pmd::Port& port) { return port.is_out_of_reach(); });
 }
 
 }  // namespace shunt::socket

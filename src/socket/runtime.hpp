@@ -47,12 +47,10 @@ public:
     Decision decide_bind(bool is_tcp, const sockaddr* address, socklen_t length) const noexcept;
     Decision decide_peer(bool is_tcp, const sockaddr* address, socklen_t length) const noexcept;
 
-    // The process ends: deliver what was written, for a bounded time (the keeper as a process takes this over later).
+    // The process ends: the keeper delivers what was written; where it was killed, this waits for that, for a bounded time.
     void finish() noexcept;
-    // In a forked child: the stack is shared; the keeper is the parent's.
+    // In a forked child.
     void after_fork_in_child() noexcept;
-    // In a forked child: a port is out of this process's reach, because the parent alone has its other end connected.
-    bool is_cut_off() const noexcept;
 
 private:
     Runtime() = default;

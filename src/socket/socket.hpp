@@ -47,6 +47,19 @@ bool is_nonblocking(const Socket& socket) noexcept;
 void set_on_device(Socket& socket, bool on) noexcept;    // SO_BINDTODEVICE named our interface
 bool is_on_device(const Socket& socket) noexcept;
 
+// ---------------------------------------------------------------- processes
+// fork, in its order. Before it: a place for the child, then a reference of each socket and set for it; whatever the parent or the child closes
+// afterwards is its own.
+void expect_child() noexcept;
+void retain_for_child(Socket& socket) noexcept;
+void retain_for_child(EpollSet& set) noexcept;
+void name_child(int pid) noexcept;  // in the parent, where it knows: the child's, or -1: there is none
+void become_child() noexcept;       // in the child
+// This process gives up all it has: it ends.
+void leave_process() noexcept;
+// It becomes another program, which knows nothing of this stack; or it does not, after all.
+void depart(bool departs) noexcept;
+
 // ---------------------------------------------------------------- calls
 // The port: named by the program, or chosen by the kernel for its side of a socket that is on both: then our connections that happen to have it do no harm.
 enum class PortFrom : std::uint8_t { program, kernel };

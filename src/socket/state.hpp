@@ -7,6 +7,7 @@
 
 #include "base/pool.hpp"
 #include "pmd/clock.hpp"
+#include "socket/processes.hpp"
 #include "socket/socket.hpp"
 #include "stack/stack.hpp"
 
@@ -14,9 +15,8 @@ namespace shunt::socket {
 
 struct Interest;
 
-// Sleepers share 64 slots; a slot's bit in a mask says that somebody there wants to know.
+// A slot's bit in a mask says that somebody there wants to know.
 using SleeperMask = std::uint64_t;
-inline constexpr unsigned sleeper_slots = 64;
 
 // Who hears of a socket by signal: of urgent data always, of all else with O_ASYNC.
 struct SignalOwner {
@@ -138,6 +138,8 @@ struct Layer {
     Pool<Socket> sockets;
     Pool<EpollSet> sets;
     Pool<Interest> interests;
+    Ledger ledger;
+    std::int32_t keeper_pid = 0;
     std::array<unsigned, Ipv4::links_max> interface_indices{};  // of the stack's links, see interfaces.hpp
     std::uint64_t accelerated = 0;  // descriptions ever made
 
@@ -168,7 +170,14 @@ void tell(Layer& layer, Interest& interest) noexcept;
 void tell(Layer& layer, Socket& socket) noexcept;
 // A datagram has left: as on Linux an edge for who waits for room, though there was room before.
 void tell_sent(Layer& layer, Socket& socket) noexcept;
+// The only ways to and from a reference but the first one's end (drop_last_reference in ancillary.hpp): this process's ledger has it, too.
+Socket* create_socket(Layer& layer) noexcept;   // null: the table is full
+EpollSet* create_set(Layer& layer) noexcept;
+void hold(Layer& layer, Socket& socket) noexcept;
+void hold(Layer& layer, EpollSet& set) noexcept;
 void drop_reference(Layer& layer, EpollSet& set) noexcept;
+// The same, when the ledger knows already.
+void drop_reference_of(Layer& layer, EpollSet& set) noexcept;
 // What bind has reserved, if anything.
 void give_up_port(Stack& stack, Socket& socket) noexcept;
 std::uint32_t events_of(const Layer& layer, const Interest& interest) noexcept;

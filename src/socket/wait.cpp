@@ -82,6 +82,7 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
     const SleeperMask bit = SleeperMask{1} << slot;
     ++layer.slot_sleepers[slot];
     ++layer.sleepers;
+    layer.ledger.note_sleeper(this_process, slot, true);
     mark(what, bit, true);
     arm_interrupts(layer);
     send_keeper_to_nap(layer);  // one who listens is enough
@@ -132,6 +133,7 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
         mark(what, bit, false);
     }
     --layer.sleepers;
+    layer.ledger.note_sleeper(this_process, slot, false);
     return kernel_ready;
 }
 

@@ -111,9 +111,9 @@ struct Asked {
     Clock::duration took;
 };
 
-Asked ask(const std::string& name, Duration patience = patience_default) {
+Asked ask(const std::string& name, Duration delivering = Patience{}.delivering) {
     const auto begin = Clock::now();
-    auto result = try_claim(name, patience);
+    auto result = try_claim(name, {.delivering = delivering, .silent = silence});
     return {result, Clock::now() - begin};
 }
 
@@ -304,7 +304,7 @@ TEST(Claim, OfManyWhoAskAtOnceExactlyOneGetsIt) {
         for (int i = 0; i < 4; ++i) {
             askers.push_back(Process([&](auto say_ready) {
                 say_ready();
-                auto claim = try_claim(name, 20s);
+                auto claim = try_claim(name, {.delivering = 20s});
                 ++(claim ? tally.claimed : claim.error().reason == Refusal::in_use ? tally.in_use : tally.other);
                 while (claim && wait_for_request(*claim)) {
                     answer(*claim, Answer::busy);
@@ -411,7 +411,7 @@ TEST(Claim, AskerAndHolderMayBeDifferentUsers) {
         Process asker([&](auto say_ready) {
             const bool is_right = holder_is_stranger || become_stranger();
             say_ready();
-            return is_right && try_claim(name, 20s) ? 0 : 1;
+            return is_right && try_claim(name, {.delivering = 20s}) ? 0 : 1;
         });
         EXPECT_EQ(asker.wait(), 0);
     }
