@@ -156,7 +156,7 @@ bool install(int fd, Word candidate, socket::Socket& socket, bool both) noexcept
                 socket::release(socket, each);
             }
         });
-        tell_of_side();
+        tell_of_side(candidate);
     }
     if (is_first) {
         socket::release(socket, fd);

@@ -18,44 +18,53 @@
 namespace shunt::preload {
 namespace {
 
-// Rung once, for all who wait; who comes later waits for another.
+// Of one who waits. They stay for the next: as many as ever waited at once.
 struct Bell {
     int fd = -1;
-    int users = 0;
+    bool is_used = false;
+    Word word;
+    Bell* next = nullptr;
 };
 
-constinit Slab<Bell> bells;
-constinit Bell* current = nullptr;
+constinit Slab<Bell> slab;
+constinit Bell* bells = nullptr;
+
+Bell* find_bell() noexcept {
+    Bell* bell = bells;
+    while (bell != nullptr && bell->is_used) {
+        bell = bell->next;
+    }
+    if (bell == nullptr && (bell = slab.create()) != nullptr) {
+        bell->fd = pmd::move_up(sys::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+        bell->next = bells;
+        bells = bell;
+    }
+    return bell;
+}
 
 class Listening {
 public:
-    Listening() noexcept {
+    explicit Listening(Word word) noexcept {
         const Locked lock;
-        if (current == nullptr) {
-            Bell* made = bells.create();
-            if (made == nullptr) {
-                return;
-            }
-            made->fd = pmd::move_up(sys::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-            current = made;
+        bell_ = find_bell();
+        if (bell_ != nullptr) {
+            bell_->is_used = true;
+            bell_->word = word;
         }
-        bell_ = current;
-        ++bell_->users;
     }
     ~Listening() {
         const Locked lock;
-        if (bell_ != nullptr && --bell_->users == 0 && bell_ != current) {
-            sys::close(bell_->fd);
-            bells.destroy(bell_);
+        if (bell_ != nullptr) {
+            silence();
+            bell_->is_used = false;
         }
     }
     Listening(const Listening&) = delete;
     Listening& operator=(const Listening&) = delete;
     int fd() const noexcept { return bell_ != nullptr ? bell_->fd : -1; }
-    // It rang: by now perhaps in a process that was forked, for a socket of its own.
-    void has_rung() noexcept {
-        const Locked lock;
-        current = current == bell_ ? nullptr : current;
+    void silence() const noexcept {
+        std::uint64_t rung = 0;
+        sys::read(bell_->fd, &rung, sizeof rung);
     }
 
 private:
@@ -87,9 +96,9 @@ long wait_for_open_side(int fd, Word& word, int flags) {
     }
     const long limit = time_limit(fd), until = limit != 0 ? now_ns() + limit : 0;
     socket::begin_outer_wait();
+    const Listening listening(word);
     while (true) {
-        Listening listening;
-        word = fds.find(fd);  // looked at after the bell is known: tell_of_side() comes before, or rings
+        word = fds.find(fd);  // looked at after the bell hangs: tell_of_side() comes before, or rings
         if (!word.is_candidate()) {
             return word.is_socket() ? 1 : 0;
         }
@@ -107,16 +116,17 @@ long wait_for_open_side(int fd, Word& word, int flags) {
             return 0;
         }
         if (count > 0) {
-            listening.has_rung();
+            listening.silence();
         }
     }
 }
 
-void tell_of_side() noexcept {
-    if (current != nullptr && current->users != 0) {
-        const std::uint64_t token = 1;
-        sys::write(current->fd, &token, sizeof token);
-        current = nullptr;
+void tell_of_side(Word candidate) noexcept {
+    const std::uint64_t token = 1;
+    for (const Bell* bell = bells; bell != nullptr; bell = bell->next) {
+        if (bell->is_used && bell->word.shut().is_same(candidate.shut())) {
+            sys::write(bell->fd, &token, sizeof token);
+        }
     }
 }
 

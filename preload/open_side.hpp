@@ -13,7 +13,7 @@ inline long side_of(int fd, Word& word, int flags) {
     return __builtin_expect(word.is_candidate() && !word.is_stream(), false) ? wait_for_open_side(fd, word, flags) : 0;
 }
 
-// A socket has become Shunt's. With the shim's lock held.
-void tell_of_side() noexcept;
+// What was this candidate has become Shunt's. With the shim's lock held.
+void tell_of_side(Word candidate) noexcept;
 
 }  // namespace shunt::preload
