@@ -16,6 +16,7 @@
 #include "base/sys.hpp"
 #include "preload/epoll_records.hpp"
 #include "preload/lock.hpp"
+#include "preload/open_side.hpp"
 
 namespace shunt::preload {
 namespace {
@@ -138,6 +139,7 @@ Result<socket::Socket*> open_for(int fd) noexcept {
 }
 
 bool install(int fd, Word candidate, socket::Socket& socket, bool both) noexcept {
+    socket::set_number_test([](int number, const socket::Socket& asked) noexcept { return fds.socket_of(number) == &asked; });
     socket::set_both(socket, both);
     const Word word = Word::of(socket, candidate.flags());
     bool is_first = true;
@@ -154,6 +156,7 @@ bool install(int fd, Word candidate, socket::Socket& socket, bool both) noexcept
                 socket::release(socket, each);
             }
         });
+        tell_of_side(candidate);
     }
     if (is_first) {
         socket::release(socket, fd);

@@ -9,6 +9,7 @@
 #include "preload/cancel.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
+#include "preload/open_side.hpp"
 #include "preload/passing.hpp"
 #include "preload/process.hpp"
 #include "preload/shim.hpp"
@@ -142,12 +143,35 @@ msghdr message_of(const iovec* vector, int count) noexcept {
     return message;
 }
 
-ssize_t read_any(int fd, void* data, size_t size) {
-    socket::Socket* socket = fds.socket_of(fd);
-    if (__builtin_expect(socket == nullptr, false)) {
-        return real.read(fd, data, size);
+// Whether a receive call with such pieces waits at all: 0, or MSG_DONTWAIT where the kernel has something against them, or read nothing.
+int waits(const iovec* vector, int count) noexcept {
+    return !is_bad_pointer(vector) && is_good_vector(vector, count) && !is_empty(vector, count) ? 0 : MSG_DONTWAIT;
+}
+int waits(const msghdr& message) noexcept {
+    return (message.msg_iovlen == 0 || !is_bad_pointer(message.msg_iov)) && check(message) == 0 ? 0 : MSG_DONTWAIT;
+}
+int waits(const mmsghdr* messages, unsigned count) noexcept {
+    return count != 0 && !is_bad_pointer(messages) ? waits(messages[0].msg_hdr) : MSG_DONTWAIT;
+}
+
+// A receive call on what is not ours: made by `call`, unless the socket becomes ours while it would wait.
+template <class T, class Call>
+bool is_kernels(int fd, Word& word, int flags, T& result, Call call) {
+    const long side = side_of(fd, word, flags);
+    if (side > 0) {
+        return false;
     }
-    return size == 0 ? 0 : answer<ssize_t>(cancellable([&] { return socket::receive(*socket, fd, data, size, 0); }), [&] { return read_any(fd, data, size); });
+    result = side < 0 ? answer<T>(side) : call();
+    return true;
+}
+
+ssize_t read_any(int fd, void* data, size_t size) {
+    Word word = fds.find(fd);
+    ssize_t result = 0;
+    if (__builtin_expect(!word.is_socket(), false) && is_kernels(fd, word, size != 0 ? 0 : MSG_DONTWAIT, result, [&] { return real.read(fd, data, size); })) {
+        return result;
+    }
+    return size == 0 ? 0 : answer<ssize_t>(cancellable([&] { return socket::receive(word.socket(), fd, data, size, 0); }), [&] { return read_any(fd, data, size); });
 }
 
 ssize_t write_any(int fd, const void* data, size_t size) {
@@ -167,17 +191,19 @@ ssize_t send_any(int fd, const void* data, size_t size, int flags) {
 }
 
 ssize_t receive_any(int fd, void* data, size_t size, int flags) {
-    socket::Socket* socket = fds.socket_of(fd);
-    if (__builtin_expect(socket == nullptr, false)) {
-        return real.recv(fd, data, size, flags);
+    Word word = fds.find(fd);
+    ssize_t result = 0;
+    if (__builtin_expect(!word.is_socket(), false) && is_kernels(fd, word, flags, result, [&] { return real.recv(fd, data, size, flags); })) {
+        return result;
     }
-    return answer<ssize_t>(cancellable([&] { return socket::receive(*socket, fd, data, size, flags); }), [&] { return receive_any(fd, data, size, flags); });
+    return answer<ssize_t>(cancellable([&] { return socket::receive(word.socket(), fd, data, size, flags); }), [&] { return receive_any(fd, data, size, flags); });
 }
 
 ssize_t receive_from(int fd, void* data, size_t size, int flags, sockaddr* address, socklen_t* length) {
-    const Word word = fds.find(fd);
-    if (__builtin_expect(!word.is_socket(), false)) {
-        return real.recvfrom(fd, data, size, flags, address, length);
+    Word word = fds.find(fd);
+    ssize_t result = 0;
+    if (__builtin_expect(!word.is_socket(), false) && is_kernels(fd, word, flags, result, [&] { return real.recvfrom(fd, data, size, flags, address, length); })) {
+        return result;
     }
     return receive_named(fd, word, data, size, flags, address, length);
 }
@@ -193,9 +219,11 @@ long flags_of(const iovec* vector, int count, off_t offset, int flags, int& mess
 }
 
 ssize_t read_vector(int fd, const iovec* vector, int count, off_t offset, int flags) {
-    const Word word = fds.find(fd);
-    if (!word.is_socket()) {
-        return real.preadv2(fd, vector, count, offset, flags);
+    Word word = fds.find(fd);
+    ssize_t passed = 0;
+    const int wait_flags = (flags & RWF_NOWAIT) != 0 ? MSG_DONTWAIT : waits(vector, count);
+    if (!word.is_socket() && is_kernels(fd, word, wait_flags, passed, [&] { return real.preadv2(fd, vector, count, offset, flags); })) {
+        return passed;
     }
     int message_flags = 0;
     if (const long error = flags_of(vector, count, offset, flags, message_flags); error != 0) {
@@ -329,9 +357,10 @@ SHUNT_EXPORT ssize_t __write(int fd, const void* data, size_t size) {
     return write_any(fd, data, size);
 }
 SHUNT_EXPORT ssize_t readv(int fd, const iovec* vector, int count) {
-    const Word word = fds.find(fd);
-    if (!word.is_socket()) {
-        return real.readv(fd, vector, count);
+    Word word = fds.find(fd);
+    ssize_t passed = 0;
+    if (!word.is_socket() && is_kernels(fd, word, waits(vector, count), passed, [&] { return real.readv(fd, vector, count); })) {
+        return passed;
     }
     if (!is_good_vector(vector, count)) {
         return answer<ssize_t>(-EINVAL);
@@ -408,14 +437,22 @@ SHUNT_EXPORT ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t room
     return size > room ? (__chk_fail(), 0) : receive_from(fd, data, size, flags, address, length);
 }
 SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
-    const Word word = fds.find(fd);
-    if (!word.is_socket() || shunt::is_bad_pointer(message)) {
-        return receive_by_kernel(fd, message, flags);
+    Word word = fds.find(fd);
+    ssize_t passed = 0;
+    if (shunt::is_bad_pointer(message)) {
+        return real.recvmsg(fd, message, flags);
+    }
+    if (!word.is_socket() && is_kernels(fd, word, flags | waits(*message), passed, [&] { return receive_by_kernel(fd, message, flags); })) {
+        return passed;
     }
     return answer<ssize_t>(cancellable([&] { return receive_checked(fd, word, message, flags); }), [&] { return ::recvmsg(fd, message, flags); });
 }
 SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
-    const Word word = fds.find(fd);
-    return word.is_socket() ? receive_many(fd, word, messages, count, flags, timeout) : real.recvmmsg(fd, messages, count, flags, timeout);
+    Word word = fds.find(fd);
+    int passed = 0;
+    if (!word.is_socket() && is_kernels(fd, word, flags | waits(messages, count), passed, [&] { return real.recvmmsg(fd, messages, count, flags, timeout); })) {
+        return passed;
+    }
+    return receive_many(fd, word, messages, count, flags, timeout);
 }
 }

@@ -57,14 +57,6 @@ long send_file(Word word, int in, off_t* offset, std::size_t size) noexcept {
     return done != 0 ? done : error;
 }
 
-ssize_t send_any_file(int out, int in, off_t* offset, size_t size) {
-    const Word word = fds.find(out);
-    if (!word.is_socket()) {
-        return real.sendfile(out, in, offset, size);
-    }
-    return answer<ssize_t>(fds.find(in).is_socket() ? -EINVAL : send_file(word, in, offset, size), [&] { return send_any_file(out, in, offset, size); });
-}
-
 bool is_pipe(int fd) noexcept {
     return sys::fcntl(fd, F_GETPIPE_SZ) >= 0;
 }
@@ -127,6 +119,19 @@ long splice_in(int fd, Word word, int pipe_fd, std::size_t size, unsigned flags)
         done += next;
     }
     return done;
+}
+
+// Into a pipe it is splice by another name; a socket's data go nowhere else.
+ssize_t send_any_file(int out, int in, off_t* offset, size_t size) {
+    const Word word = fds.find(out), source = fds.find(in);
+    const auto again = [&] { return send_any_file(out, in, offset, size); };
+    if (!word.is_socket() && source.is_socket() && size != 0 && is_pipe(out) && (sys::fcntl(out, F_GETFL) & O_ACCMODE) != O_RDONLY) {
+        return answer<ssize_t>(offset != nullptr ? -ESPIPE : splice_in(in, source, out, size, 0), again);
+    }
+    if (!word.is_socket()) {
+        return real.sendfile(out, in, offset, size);
+    }
+    return answer<ssize_t>(source.is_socket() ? -EINVAL : send_file(word, in, offset, size), again);
 }
 
 ssize_t splice_any(int in, off64_t* in_offset, int out, off64_t* out_offset, size_t size, unsigned flags) {

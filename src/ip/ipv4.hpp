@@ -33,6 +33,8 @@ struct Path {
 
     bool is_local() const noexcept { return link == nullptr; }
 };
+// As programs see it: that of Linux's lo, IP_MAX_MTU, where `path.mtu` is what fits into a packet buffer.
+inline std::uint32_t mtu_of(const Path& path) noexcept { return path.is_local() ? 65535 : path.mtu; }
 
 struct Ipv4Address {
     std::uint32_t address = 0;
@@ -62,7 +64,7 @@ class Ipv4 {
 public:
     static constexpr unsigned links_max = 4, addresses_max = 32;
     static constexpr std::uint32_t loop_queue_max = 4096;
-    // To ourselves: what fits a packet buffer in one piece (pmd/packet_pool.cpp), as a looped packet is copied into one. Linux's 65,536 would need chains.
+    // To ourselves: what fits a packet buffer in one piece (pmd/packet_pool.cpp), as a looped segment is copied into one. Datagrams come in chains.
     static constexpr std::uint16_t loop_mtu = 2048;
 
     // `packet_source`: a port, or without any, what has packets only.

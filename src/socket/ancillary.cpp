@@ -94,8 +94,12 @@ void ControlWriter::add_stamps(const Layer& layer, Time at) noexcept {
     add(SOL_SOCKET, SO_TIMESTAMPING, stamps, sizeof stamps);
 }
 
-SendControl::SendControl(Stack& stack, UdpEndpoint& udp, const msghdr& message) noexcept
-    : udp_(udp), local_address_(udp.local_address), segment_bytes_(udp.segment_bytes), tos_(udp.tos), ttl_(udp.ttl) {
+SendControl::SendControl(Stack& stack, UdpEndpoint& udp, const msghdr& message, int flags) noexcept
+    : udp_(udp), local_address_(udp.local_address), flow_to_(udp.flow_to), segment_bytes_(udp.segment_bytes), tos_(udp.tos), ttl_(udp.ttl) {
+    has_own_way_ = ((flags & MSG_DONTROUTE) != 0 || message.msg_controllen != 0) && !udp.has_corked;
+    if (has_own_way_) [[unlikely]] {
+        udp.flow_to = {udp.remote_address, udp.remote_port};  // as Linux: what asks for a way of its own goes to the peer
+    }
     if (message.msg_control == nullptr) {
         return;
     }
@@ -110,6 +114,9 @@ SendControl::SendControl(Stack& stack, UdpEndpoint& udp, const msghdr& message) 
 SendControl::~SendControl() {
     if (has_source_) {
         udp_.local_address = local_address_;
+    }
+    if (has_own_way_ && !udp_.has_corked) [[unlikely]] {
+        udp_.flow_to = flow_to_;
     }
     udp_.segment_bytes = segment_bytes_;
     udp_.tos = tos_;

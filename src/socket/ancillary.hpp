@@ -25,10 +25,10 @@ long receive_report(Layer& layer, Socket& socket, msghdr& message) noexcept;
 // IP_PKTINFO, SO_TIMESTAMP, SO_TIMESTAMPNS of a datagram; sets msg_controllen and MSG_CTRUNC.
 void write_ancillary(Layer& layer, const Socket& socket, const Packet& packet, msghdr& message) noexcept;
 
-// What sendmsg's control data ask for (IP_PKTINFO, IPV6_PKTINFO of a v4-mapped address, IP_TTL, IP_TOS, UDP_SEGMENT), for one datagram. With the lock held.
+// What sendmsg's control data ask for (IP_PKTINFO, IPV6_PKTINFO of a v4-mapped address, IP_TTL, IP_TOS, UDP_SEGMENT), for one datagram; and MSG_DONTROUTE. With the lock held.
 class SendControl {
 public:
-    SendControl(Stack& stack, UdpEndpoint& udp, const msghdr& message) noexcept;
+    SendControl(Stack& stack, UdpEndpoint& udp, const msghdr& message, int flags) noexcept;
     ~SendControl();
     SendControl(const SendControl&) = delete;
     SendControl& operator=(const SendControl&) = delete;
@@ -42,9 +42,11 @@ private:
 
     UdpEndpoint& udp_;
     std::uint32_t local_address_;  // as they were
+    UdpDestination flow_to_;
     std::uint16_t segment_bytes_;
     std::uint8_t tos_, ttl_;
     bool has_source_ = false;
+    bool has_own_way_ = false;
     long error_ = 0;
 };
 

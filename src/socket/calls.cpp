@@ -136,6 +136,8 @@ long listen(Socket& socket, int backlog) noexcept {
     socket.listener = *listener;
     socket.listener->owner = &socket;
     socket.listener->fast_open_keys = socket.fast_open_keys;
+    socket.listener->rcv_shut = (socket.shut & shut_for_receive) != 0;
+    socket.listener->snd_shut = (socket.shut & shut_for_send) != 0;
     socket.is_bound = true;
     socket.bound_port = (*listener)->local_port;
     return 0;
@@ -163,7 +165,12 @@ long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, sockle
     what.deadline = socket.nonblocking ? now : saturating_add(now, socket.rcvtimeo);
     what.restartable = socket.rcvtimeo == Duration::max();
     if (socket.listener->accept_head == nullptr) {
-        const Wake wake = wait_until(guard, what, [&socket] { return socket.listener == nullptr || socket.listener->accept_head != nullptr; });
+        const auto is_ready = [&socket] { return socket.listener == nullptr || socket.listener->accept_head != nullptr; };
+        Wake wake = wait_until(guard, what, is_ready);
+        if (wake == Wake::kernel_ready && !stands_for(fd, socket)) {
+            what.kernel = {};
+            wake = wait_until(guard, what, is_ready);
+        }
         if (socket.listener == nullptr) {  // another thread has shut it down
             return -EINVAL;
         }
@@ -205,6 +212,8 @@ void disconnect(Guard& guard, Socket& socket, int error) noexcept {
     const bool has_begun = socket.connection != nullptr || socket.listener != nullptr;
     if (tcp::Connection* old = std::exchange(socket.connection, nullptr)) {
         socket.bound_port = old->local_port;
+        socket.unsent_gap = old->unsent();
+        socket.last_window = old->max_snd_wnd;
         layer.stack->tcp().release(*old, true, layer.now());
         layer.stack->flush(layer.now());
     }
@@ -212,10 +221,11 @@ void disconnect(Guard& guard, Socket& socket, int error) noexcept {
         layer.stack->tcp().close(*old, layer.now());
         layer.stack->flush(layer.now());
     }
-    if (!socket.has_own_port && has_begun) {
+    if (!socket.has_own_port && has_begun && !socket.is_bound_anew) {  // what it got since its end is not the attempt's
         give_up_port(*layer.stack, socket);
         socket.is_bound = false;  // Linux goes on telling the port that it has given up
     }
+    socket.unsent_gap += socket.last_window + 2;
     socket.was_connecting = false;
     socket.is_disconnecting = false;
     socket.is_bound_anew = false;
@@ -235,6 +245,8 @@ long prepare_connect(Guard& guard, Socket& socket, Address to) noexcept {
     }
     socket.connection = *c;
     socket.connection->owner = &socket;
+    socket.connection->rcv_shut = (socket.shut & shut_for_receive) != 0;  // Linux: whatever was shut before stays so
+    socket.connection->opening.is_mute = (socket.shut & shut_for_send) != 0;
     socket.was_connecting = true;
     socket.error = 0;
     return 0;
@@ -269,7 +281,12 @@ long finish_connect(Guard& guard, Socket& socket) noexcept {
     what.deadline = saturating_add(guard.layer().now(), socket.sndtimeo);
     what.restartable = socket.sndtimeo == Duration::max();
     hold(guard.layer(), socket);  // another thread may close it meanwhile
+    const tcp::Connection* const before = socket.connection;
     const Wake wake = wait_until(guard, what, [&socket] { return !is_opening(socket); });
+    if (socket.connection != before) {  // dissolved by another thread
+        drop_reference(guard, socket);
+        return -EPIPE;
+    }
     const bool is_over = !is_opening(socket);
     int error = 0;
     if (is_over && socket.connection->state == tcp::State::closed) {

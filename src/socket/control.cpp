@@ -125,7 +125,7 @@ long control(Socket& socket, unsigned long request, void* argument) noexcept {
     }
 }
 
-bool has_corked(const Socket& socket) noexcept { return socket.udp != nullptr && socket.udp->corked_to.address != 0; }
+bool has_corked(const Socket& socket) noexcept { return socket.udp != nullptr && socket.udp->has_corked; }
 bool is_both(const Socket& socket) noexcept { return socket.is_both; }
 void set_both(Socket& socket, bool both) noexcept { socket.is_both = both; }
 bool is_listener(const Socket& socket) noexcept { return socket.listener != nullptr; }

@@ -74,6 +74,9 @@ constexpr long error_of(Wake wake) noexcept {
     return -EINTR;
 }
 
+// Whether the number by which a call began still stands for its socket: another thread may have closed it, and the kernel's side is known by it alone.
+bool stands_for(int fd, const Socket& socket) noexcept;
+
 // What a wait waits for.
 struct WaitFor {
     std::span<Socket* const> sockets;  // null entries are skipped

@@ -135,13 +135,15 @@ namespace {
 short readiness_of_connection(const Layer& layer, const Socket& socket) noexcept {
     tcp::Connection& c = *socket.connection;
     using tcp::State;
-    if (c.is_opening()) {
-        return c.opening.is_deferred ? POLLOUT | POLLWRNORM : 0;
-    }
     int mask = 0;
+    if (c.is_opening()) {
+        mask |= c.opening.is_deferred ? POLLOUT | POLLWRNORM : 0;
+        mask |= c.rcv_shut ? POLLIN | POLLRDNORM | POLLRDHUP : 0;
+        return static_cast<short>(c.rcv_shut && c.opening.is_mute ? mask | POLLHUP : mask);
+    }
     const bool is_over = c.state == State::closed || c.state == State::time_wait;
     const bool no_more_input = c.fin_received || c.rcv_shut || is_over;
-    const bool no_more_output = c.fin_queued || is_over;
+    const bool no_more_output = c.fin_queued || c.opening.is_mute || is_over;
     const bool hides_byte = c.urgent != tcp::Urgent::none && c.rcv_up == c.copied_seq() && !c.options.oob_inline;
     const bool is_full = c.rcv_queued > (hides_byte ? 1U : 0U) && c.rcv_adv - c.rcv_nxt <= c.rcv_mss;  // waiting for more would be in vain
     if (c.rcv_queued >= socket.rcvlowat + (hides_byte ? 1 : 0) || is_full || no_more_input) {
@@ -171,6 +173,16 @@ short readiness_of_connection(const Layer& layer, const Socket& socket) noexcept
 
 }  // namespace
 
+namespace {
+
+// Of a datagram socket. What it sends leaves at once; parts that wait for the rest of their datagram count.
+bool has_room(const Layer& layer, const Socket& socket) noexcept {
+    const std::uint32_t limit = socket.options.sndbuf_locked ? socket.options.sndbuf : static_cast<std::uint32_t>(layer.stack->tunables().wmem_default);
+    return !socket.udp->has_corked || 2 * (socket.udp->corked_memory + 1) < limit;
+}
+
+}  // namespace
+
 short readiness_of(const Layer& layer, const Socket& socket) noexcept {
     if (socket.connection != nullptr) {
         return readiness_of_connection(layer, socket);
@@ -180,7 +192,7 @@ short readiness_of(const Layer& layer, const Socket& socket) noexcept {
     }
     if (socket.udp != nullptr) {
         const UdpEndpoint& udp = *socket.udp;
-        int mask = POLLOUT | POLLWRNORM | POLLWRBAND;
+        int mask = has_room(layer, socket) ? POLLOUT | POLLWRNORM | POLLWRBAND : 0;
         if (!udp.rcv_queue.is_empty() || udp.is_shut_for_receive) {
             mask |= POLLIN | POLLRDNORM;
         }
@@ -192,7 +204,11 @@ short readiness_of(const Layer& layer, const Socket& socket) noexcept {
         }
         return static_cast<short>(mask);
     }
-    int mask = POLLOUT | POLLWRNORM | POLLHUP;  // a TCP socket that is not connected
+    int mask = POLLHUP;  // a TCP socket that is not connected
+    const bool is_full = socket.unsent_gap != 0 && std::uint64_t{socket.unsent_gap} * 2 >= layer.stack->tcp().notsent_limit(socket.options);
+    if (!is_full || (socket.shut & shut_for_send) != 0) {
+        mask |= POLLOUT | POLLWRNORM;
+    }
     if ((socket.shut & shut_for_receive) != 0) {
         mask |= POLLIN | POLLRDNORM | POLLRDHUP;
     }

@@ -232,7 +232,7 @@ int port_of(const Socket& socket) noexcept {
 // Off: what has been gathered goes; an error is nobody's.
 long set_udp_cork(Layer& layer, Socket& socket, int value) noexcept {
     socket.udp->is_corked = value != 0;
-    if (value == 0 && socket.udp->corked_to.address != 0) {
+    if (value == 0 && socket.udp->has_corked) {
         const Time now = layer.now();
         static_cast<void>(layer.stack->udp().push(*socket.udp, now));
         layer.stack->flush(now);
@@ -274,9 +274,9 @@ long set_buffer_locks(Layer& layer, Socket& socket, int value) noexcept {
 
 long get_mtu(Layer&, Socket& socket, Value value) noexcept {
     if (socket.connection != nullptr && !socket.is_bound_anew) {
-        return value.give(socket.connection->path.mtu);
+        return value.give(static_cast<int>(mtu_of(socket.connection->path)));
     }
-    return socket.udp != nullptr && socket.udp->path ? value.give(socket.udp->path->mtu) : -ENOTCONN;
+    return socket.udp != nullptr && socket.udp->path ? value.give(static_cast<int>(mtu_of(*socket.udp->path))) : -ENOTCONN;
 }
 
 const Row rows[] = {

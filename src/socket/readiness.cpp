@@ -109,7 +109,9 @@ long poll(Stack& stack, std::span<PollItem> items, const timespec* timeout, cons
         }
         if (items[i].fd >= 0 && (items[i].socket == nullptr || is_both(*items[i].socket))) {
             kernel_of.data()[kernel_count] = i;
-            kernel.data()[kernel_count++] = {items[i].fd, items[i].events, 0};
+            constexpr short room = POLLOUT | POLLWRNORM | POLLWRBAND;  // of a socket on both sides ours to tell
+            const int events = items[i].socket != nullptr ? items[i].events & ~room : items[i].events;
+            kernel.data()[kernel_count++] = {items[i].fd, static_cast<short>(events), 0};
         }
     }
     WaitFor what;

@@ -158,6 +158,10 @@ void set_cancel_test(bool (*is_cancelled)() noexcept) noexcept;
 // Everybody who sleeps asks again.
 void wake_all() noexcept;
 
+// ---------------------------------------------------------------- numbers
+// What says whether a number stands for a socket in this process. Asked of sockets that are on both sides.
+void set_number_test(bool (*stands_for)(int fd, const Socket& socket) noexcept) noexcept;
+
 // ---------------------------------------------------------------- signals
 // The shim wraps the program's signal handlers. While a thread is inside the stack a handler must not run (it might call us): the wrapper asks
 // defer_signal(); when true it must only remember the signal, and run it from the function given to set_deferred_runner, which is called at the first safe
@@ -165,6 +169,9 @@ void wake_all() noexcept;
 // or goes on.
 bool defer_signal() noexcept;
 void note_handled_signal(bool restarts) noexcept;     // SA_RESTART was set
+// The shim waits itself, in place of a call that a handler interrupts: from here on; and whether the handler that ran ends the call.
+void begin_outer_wait() noexcept;
+bool ends_outer_wait(bool restartable) noexcept;
 void set_deferred_runner(void (*run)() noexcept) noexcept;
 
 }  // namespace shunt::socket

@@ -45,6 +45,8 @@ struct Socket {
     bool is_bound_anew = false;   // since its connection ended, which had given up its port
     std::uint8_t shut = 0;        // shut_for_... of a TCP socket that is not connected
     int error = 0;                // pending, of a TCP socket that is not connected
+    std::uint32_t unsent_gap = 0;   // of one that was disconnected: Linux moves its write_seq on, and counts that as not sent (TCP_NOTSENT_LOWAT)
+    std::uint32_t last_window = 0;  // the largest that the old peer had offered
     bool v6only = false;
     bool is_on_device = false;    // bound to our interface
     tcp::Connection* connection = nullptr;

@@ -17,7 +17,7 @@ constexpr std::size_t vector_max = 1024;  // IOV_MAX
 
 bool is_nonblocking_call(const Socket& socket, int flags) noexcept { return socket.nonblocking || (flags & MSG_DONTWAIT) != 0; }
 
-// Waits for one socket. `kernel`: its other side.
+// Waits for one socket. `kernel`: its other side. -EPIPE when another thread has dissolved the connection.
 template <class IsReady>
 long wait_for(Guard& guard, Socket& socket, pollfd* kernel, Time deadline, bool restartable, IsReady is_ready) noexcept {
     Socket* sockets[] = {&socket};
@@ -29,7 +29,9 @@ long wait_for(Guard& guard, Socket& socket, pollfd* kernel, Time deadline, bool 
     what.deadline = deadline;
     what.restartable = restartable;
     const Layer& layer = guard.layer();
-    return error_of(wait_until(guard, what, [&] { return is_ready(layer, socket); }));
+    const tcp::Connection* const before = socket.connection;
+    const Wake wake = wait_until(guard, what, [&] { return socket.connection != before || is_ready(layer, socket); });
+    return socket.connection != before ? -EPIPE : error_of(wake);
 }
 
 bool has_ended(const tcp::Connection& c) noexcept {
@@ -64,7 +66,7 @@ long send_error(Socket& socket, long sent = 0) noexcept {
     if (c->error != 0) {
         return sent != 0 ? -c->error : -std::exchange(c->error, 0);
     }
-    return c->can_send() || c->state == tcp::State::syn_sent || c->state == tcp::State::syn_received ? 0 : -EPIPE;
+    return c->can_send() || (!c->opening.is_mute && c->is_opening()) ? 0 : -EPIPE;
 }
 
 // What MSG_ZEROCOPY, MSG_OOB, MSG_EOR and SO_TIMESTAMPING ask of a write; `more` is each piece's own.
@@ -96,7 +98,7 @@ long write_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, i
     long sent = 0;
     if (vector.empty() && socket.connection->is_opening()) [[unlikely]] {  // nothing to send, and still it waits for its peer
         const long error = nonblocking ? -EAGAIN : wait_for(guard, socket, nullptr, deadline, socket.sndtimeo == Duration::max(), may_write);
-        return error != 0 ? error : send_error(socket);
+        return error != 0 && error != -EPIPE ? error : send_error(socket);
     }
     for (std::size_t i = 0; i < vector.size(); ++i) {
         std::span<const std::byte> left(static_cast<const std::byte*>(vector[i].iov_base), vector[i].iov_len);
@@ -134,7 +136,7 @@ long write_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, i
             tcp.push(c, now);
             const bool restarts = sent == 0 && socket.sndtimeo == Duration::max();
             if (const long error = wait_for(guard, socket, nullptr, deadline, restarts, may_write); error != 0) {
-                return sent != 0 ? sent : error;
+                return sent != 0 ? sent : error != -EPIPE ? error : send_error(socket);
             }
             now = layer.now();
         }
@@ -247,8 +249,9 @@ long read_nothing(Guard& guard, Socket& socket, int flags) noexcept {
     if (is_nonblocking_call(socket, flags)) {
         return -EAGAIN;
     }
-    wait_for(guard, socket, nullptr, saturating_add(guard.layer().now(), socket.rcvtimeo), false, may_read);
-    return 0;
+    const auto is_woken = [was_shut = socket.connection->fin_queued](const Layer& l, const Socket& s) { return may_read(l, s) || s.connection->fin_queued != was_shut; };
+    const long ended = wait_for(guard, socket, nullptr, saturating_add(guard.layer().now(), socket.rcvtimeo), false, is_woken);
+    return ended == -EPIPE ? ended : 0;
 }
 
 long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, int flags, std::int64_t& stamp_ns) noexcept {
@@ -268,7 +271,7 @@ long read_stream(Guard& guard, Socket& socket, std::span<const iovec> vector, in
             if (c.urgent != tcp::Urgent::none) [[unlikely]] {
                 room = limit_to_urgent(layer, c, room, received, peeked, flags);
                 if (room < 0) {
-                    return received;
+                    return received != 0 ? received : end_of_input(c).value_or(nonblocking ? -EAGAIN : 0);
                 }
             }
             if (c.rcv_queued != 0) {
@@ -334,6 +337,9 @@ long receive_stream(Guard& guard, Socket& socket, msghdr& message, int flags) no
     }
     const std::size_t room = message.msg_controllen;
     tell_nothing(message, flags);
+    if (socket.connection == nullptr) [[unlikely]] {  // dissolved after the first bytes
+        return received;
+    }
     if (room != 0 || socket.receives.timestamp || socket.receives.timestamp_ns || socket.inq) [[unlikely]] {  // without room, that there is none
         message.msg_controllen = room;
         write_stream_ancillary(guard.layer(), socket, stamp_ns, message);
@@ -400,7 +406,7 @@ Result<std::uint32_t> send_pieces(Layer& layer, UdpEndpoint& udp, std::span<cons
     std::transform(vector.begin(), vector.end(), pieces.begin(), [](const iovec& piece) { return std::span(static_cast<const std::byte*>(piece.iov_base), piece.iov_len); });
     const Pieces all = std::span(pieces).first(vector.size());
     const bool more = udp.is_corked || (flags & MSG_MORE) != 0;
-    if (more || udp.corked_to.address != 0) [[unlikely]] {
+    if (more || udp.has_corked) [[unlikely]] {
         return send_part(layer.stack->udp(), udp, all, to, more, now);
     }
     if (udp.segment_bytes != 0) [[unlikely]] {
@@ -443,7 +449,7 @@ long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flag
         destination = {address->address, address->port};
         to = &destination;
     }
-    const SendControl control(*layer.stack, udp, message);
+    const SendControl control(*layer.stack, udp, message, flags);
     if (control.error() != 0) {
         return control.error();
     }
@@ -451,7 +457,7 @@ long send_datagram(Guard& guard, Socket& socket, const msghdr& message, int flag
     const std::span vector(message.msg_iov, message.msg_iovlen);
     const auto sent = vector.size() <= few ? send_pieces<few>(layer, udp, vector, to, flags, now) : send_pieces<vector_max>(layer, udp, vector, to, flags, now);
     layer.stack->flush(now);
-    if (socket.interests != nullptr) [[unlikely]] {
+    if (socket.interests != nullptr && !udp.has_corked) [[unlikely]] {
         tell_sent(layer, socket);
     }
     if (!sent) {
@@ -510,14 +516,15 @@ long receive_datagram(Guard& guard, Socket& socket, int fd, msghdr& message, int
             message.msg_flags = flags & MSG_CMSG_CLOEXEC;
             return nonblocking ? -EAGAIN : 0;
         }
-        if (socket.is_both) {
+        const bool has_kernel_side = socket.is_both && stands_for(fd, socket);
+        if (has_kernel_side) {
             const long result = sys::recvmsg(fd, &message, flags | MSG_DONTWAIT);
             if (result != -EAGAIN) {
                 return result;
             }
         }
         pollfd kernel{fd, POLLIN, 0};
-        if (const long error = wait_for(guard, socket, socket.is_both && !nonblocking ? &kernel : nullptr, deadline, socket.rcvtimeo == Duration::max(), may_read); error != 0) {
+        if (const long error = wait_for(guard, socket, has_kernel_side && !nonblocking ? &kernel : nullptr, deadline, socket.rcvtimeo == Duration::max(), may_read); error != 0) {
             return error;
         }
     }

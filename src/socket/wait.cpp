@@ -21,6 +21,7 @@ constexpr Duration nap_without_interrupts = std::chrono::microseconds(100);
 thread_local ThreadState thread_state;
 void (*run_deferred)() noexcept = nullptr;
 bool (*is_cancelled)() noexcept = nullptr;
+bool (*number_test)(int fd, const Socket& socket) noexcept = nullptr;
 Layer* current_layer = nullptr;
 
 timespec to_timespec(Duration d) noexcept {
@@ -74,6 +75,16 @@ void count_sleeper(Layer& layer, unsigned slot, bool sleeps) noexcept {
     layer.ledger.note_sleeper(this_process, slot, sleeps);
 }
 
+// What another thread closes while we wait for it stays without news, as for Linux's poll, which keeps the file.
+void forget_closed(std::span<pollfd> kernel) noexcept {
+    for (pollfd& each : kernel) {
+        if ((each.revents & POLLNVAL) != 0) {
+            each.fd = -1;
+            each.revents = 0;
+        }
+    }
+}
+
 // One sleep; true when a kernel descriptor is ready.
 bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void* context) noexcept {
     Layer& layer = guard.layer();
@@ -120,8 +131,9 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
         }
         for (std::size_t i = 0; i < copied; ++i) {
             what.kernel[i].revents = woken > 0 ? storage[2 + i].revents : short{0};
-            kernel_ready |= what.kernel[i].revents != 0;
         }
+        forget_closed(what.kernel);
+        kernel_ready = std::any_of(what.kernel.begin(), what.kernel.begin() + static_cast<std::ptrdiff_t>(copied), [](const pollfd& each) { return each.revents != 0; });
         guard.enter();
         if (rang) {
             // Whether the port masks its interrupt when it fires or not, whoever sleeps next arms it anew.
@@ -148,9 +160,15 @@ void step_back(const Stack& stack) noexcept {
     }
 }
 
-bool check_kernel(const WaitFor& what) noexcept {
+bool check_kernel(const WaitFor& what, bool is_first) noexcept {
     const timespec zero{0, 0};
-    return sys::ppoll(what.kernel.data(), what.kernel.size(), &zero, nullptr) > 0;
+    if (sys::ppoll(what.kernel.data(), what.kernel.size(), &zero, nullptr) <= 0) {
+        return false;
+    }
+    if (!is_first) {
+        forget_closed(what.kernel);
+    }
+    return std::any_of(what.kernel.begin(), what.kernel.end(), [](const pollfd& each) { return each.revents != 0; });
 }
 
 }  // namespace
@@ -220,8 +238,21 @@ void note_handled_signal(bool restarts) noexcept {
         thread_state.must_return = true;
     }
 }
+void begin_outer_wait() noexcept {
+    thread_state.was_interrupted = false;
+    thread_state.must_return = false;
+}
+bool ends_outer_wait(bool restartable) noexcept {
+    return end_interrupted(thread_state, restartable) == Wake::interrupted;
+}
 void set_cancel_test(bool (*test)() noexcept) noexcept {
     is_cancelled = test;
+}
+void set_number_test(bool (*stands_for)(int fd, const Socket& socket) noexcept) noexcept {
+    number_test = stands_for;
+}
+bool stands_for(int fd, const Socket& socket) noexcept {
+    return number_test == nullptr || number_test(fd, socket);
 }
 void wake_all(Layer& layer) noexcept {
     for (unsigned slot = 0; slot < sleeper_slots; ++slot) {
@@ -269,6 +300,7 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
     Time now = layer.now();
     const Time spin_until = pmd::is_guest() ? now : saturating_add(now, layer.spin);  // nothing comes while a guest holds the lock
     Time kernel_check = now;
+    bool is_first = true;
     while (true) {
         layer.stack->poll(now);
         dispatch(layer);
@@ -276,9 +308,10 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
             return Wake::ready;
         }
         if (!what.kernel.empty() && now >= kernel_check) {
-            if (check_kernel(what)) {
+            if (check_kernel(what, is_first)) {
                 return Wake::kernel_ready;
             }
+            is_first = false;
             kernel_check = now + kernel_check_interval;
         }
         if (now >= what.deadline) {

@@ -28,8 +28,8 @@ std::uint32_t memory_used(std::uint32_t chunk, std::uint32_t buffered) noexcept 
 
 }  // namespace
 
-std::uint32_t Tcp::notsent_limit(const Connection& c) const noexcept {
-    return c.options.notsent_lowat != 0 ? c.options.notsent_lowat : static_cast<std::uint32_t>(context_.tunables.tcp_notsent_lowat);
+std::uint32_t Tcp::notsent_limit(const ConnectionOptions& options) const noexcept {
+    return options.notsent_lowat != 0 ? options.notsent_lowat : static_cast<std::uint32_t>(context_.tunables.tcp_notsent_lowat);
 }
 
 std::uint32_t Tcp::sndbuf_now(const Connection& c) const noexcept {
@@ -46,7 +46,7 @@ Tcp::Room Tcp::room(const Connection& c) const noexcept {
     Room room;
     room.in_chunk = chunk > filled ? chunk - filled : 0;
     const bool has_memory = memory_used(chunk, c.buffered() + room.in_chunk) < sndbuf_now(c);
-    if (has_memory && c.unsent() + room.in_chunk < notsent_limit(c)) {
+    if (has_memory && c.unsent() + room.in_chunk < notsent_limit(c.options)) {
         room.in_next = chunk;
     }
     return room;
@@ -58,7 +58,7 @@ std::uint32_t Tcp::send_room(const Connection& c) const noexcept {
 }
 
 bool Tcp::has_send_memory(const Connection& c) const noexcept {
-    return c.buffered() == 0 || (memory_used(chunk_bytes(c), c.buffered()) < sndbuf_now(c) && c.unsent() < notsent_limit(c) && !is_exhausted_);
+    return c.buffered() == 0 || (memory_used(chunk_bytes(c), c.buffered()) < sndbuf_now(c) && c.unsent() < notsent_limit(c.options) && !is_exhausted_);
 }
 
 // What poll asks: a third of the buffer is free, and less than half of what may wait unsent waits.
@@ -71,7 +71,7 @@ bool Tcp::is_writable(const Connection& c) const noexcept {
     }
     const std::uint32_t used = memory_used(chunk_bytes(c), c.buffered());
     const std::uint32_t limit = sndbuf_now(c);
-    return limit >= used && limit - used >= used / 2 && std::uint64_t{c.unsent()} * 2 < notsent_limit(c);
+    return limit >= used && limit - used >= used / 2 && std::uint64_t{c.unsent()} * 2 < notsent_limit(c.options);
 }
 
 bool Tcp::look_at_memory() noexcept {

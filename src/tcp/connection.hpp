@@ -70,6 +70,7 @@ struct Opening {
     bool data_accepted : 1 = false;    // the SYN's data were taken: TCPI_OPT_SYN_DATA
     bool is_probation : 1 = false;     // the first to open fast again after a black hole
     bool has_last_ack : 1 = false;     // TCP_DEFER_ACCEPT: established for the peer, but without data
+    bool is_mute : 1 = false;          // shut for sending before it was connected: nothing goes, and no FIN says so, as on Linux
     FastOpenFailure failure = FastOpenFailure::unspecified;
 };
 
@@ -329,7 +330,9 @@ struct Connection : Endpoint {
     Listener* listener = nullptr;  // while half-open, early or in its accept queue
 
     bool is_synchronized() const noexcept { return state >= State::established; }
-    bool can_send() const noexcept { return state == State::established || state == State::close_wait || (opening.is_early && state == State::syn_received); }
+    bool can_send() const noexcept {
+        return !opening.is_mute && (state == State::established || state == State::close_wait || (opening.is_early && state == State::syn_received));
+    }
     bool is_opening() const noexcept { return (state == State::syn_sent || state == State::syn_received) && !opening.is_early; }
     bool can_transfer() const noexcept { return is_synchronized() || opening.is_early; }
     std::uint16_t path_mss() const noexcept { return static_cast<std::uint16_t>(path.mtu - sizeof(wire::Ipv4Header) - sizeof(wire::TcpHeader)); }
@@ -358,6 +361,7 @@ struct Listener : Endpoint {
     Listener* next = nullptr;      // on the same port
     ConnectionOptions options;
     bool reuse_port = false;
+    bool rcv_shut = false, snd_shut = false;  // its connections begin so
 };
 
 // A program's bind: from then on until its socket goes, whether it listens, is connected, or neither.

@@ -308,6 +308,12 @@ void Tcp::established(Connection& c, const Segment& seg, Time now) noexcept {
     if (c.options.keepalive) {
         c.keepalive_at = now + keepalive_idle(c);
     }
+    if (c.listener != nullptr && (c.listener->rcv_shut || c.listener->snd_shut)) [[unlikely]] {  // as Linux: what was shut before it listened
+        c.rcv_shut = c.listener->rcv_shut;
+        if (c.listener->snd_shut) {
+            shutdown_send(c, now);
+        }
+    }
     arm(c);
     note(c, ready::output);
 }

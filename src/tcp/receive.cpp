@@ -267,6 +267,9 @@ void Tcp::update_window_after_read(Connection& c, std::uint32_t copied, Time now
         return;
     }
     tune_receive_buffer(c, copied, now);
+    if (c.rcv_shut) {  // as Linux: who wants no more asks for none
+        return;
+    }
     const std::uint32_t promised = c.rcv_adv > c.rcv_nxt ? c.rcv_adv - c.rcv_nxt : 0;
     const std::uint32_t whole = std::min(c.rcvbuf, 65535U << c.rcv_wscale);
     const std::uint32_t free = std::min(c.rcvbuf > c.rcv_queued ? c.rcvbuf - c.rcv_queued : 0, whole);

@@ -88,6 +88,7 @@ public:
     // Bytes that fit into the send buffer now, at least one segment when it is empty.
     std::uint32_t send_room(const Connection& c) const noexcept;
     bool has_send_memory(const Connection& c) const noexcept;  // what a blocked write waits for
+    std::uint32_t notsent_limit(const ConnectionOptions& options) const noexcept;
     bool is_writable(const Connection& c) const noexcept;  // as poll's POLLOUT; set c.wants_room to hear when it becomes so
     // Queues up to data.size() bytes and sends what may be sent; returns how many were taken.
     std::uint32_t send(Connection& c, std::span<const std::byte> data, Write how, Time now) noexcept;
@@ -332,7 +333,6 @@ private:
     };
     Room room(const Connection& c) const noexcept;
     bool must_wait(const Connection& c) const noexcept { return is_exhausted_ && c.buffered() != 0; }  // it hears of its ACKs, at least
-    std::uint32_t notsent_limit(const Connection& c) const noexcept;
     void shed_data(Segment& seg, Packet& packet) noexcept;
     std::uint32_t sndbuf_now(const Connection& c) const noexcept;
     void expand_send_buffer(Connection& c) noexcept;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/user_memory.hpp"
 #include "ip/checksum.hpp"
 #include "pmd/port_inline.hpp"
 
@@ -11,80 +10,6 @@ namespace shunt {
 namespace {
 
 constexpr std::uint32_t ports = 65536;
-
-std::uint32_t total_of(std::span<const std::span<const std::byte>> pieces) noexcept {
-    std::size_t total = 0;
-    for (const auto& piece : pieces) {
-        total += piece.size();
-    }
-    return static_cast<std::uint32_t>(std::min<std::size_t>(total, 0xffff'ffff));
-}
-
-// Copies bytes out of a gather list, in order.
-class Gather {
-public:
-    explicit Gather(std::span<const std::span<const std::byte>> pieces) noexcept : pieces_(pieces) {}
-    void copy(std::byte* to, std::uint32_t n) noexcept {
-        while (n != 0) {
-            const auto& piece = pieces_[index_];
-            const auto here = static_cast<std::uint32_t>(std::min<std::size_t>(piece.size() - offset_, n));
-            std::memcpy(to, piece.data() + offset_, here);
-            to += here;
-            n -= here;
-            offset_ += here;
-            if (offset_ == piece.size()) {
-                ++index_;
-                offset_ = 0;
-            }
-        }
-    }
-
-private:
-    std::span<const std::span<const std::byte>> pieces_;
-    std::size_t index_ = 0;
-    std::size_t offset_ = 0;
-};
-
-// IP_MTU_DISCOVER: DONT and OMIT fragment and let others; WANT fragments what is too large; DO, PROBE and INTERFACE do not.
-bool never_fragments(const UdpEndpoint& endpoint) noexcept { return endpoint.mtu_discover >= 2 && endpoint.mtu_discover <= 4; }
-bool sets_dont_fragment(const UdpEndpoint& endpoint) noexcept { return endpoint.mtu_discover >= 1 && endpoint.mtu_discover <= 3; }
-// What stands against a datagram whose way is known, in Linux's order. 0: nothing.
-int refusal(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces) noexcept {
-    if (endpoint.error != 0) {
-        return std::exchange(endpoint.error, 0);
-    }
-    const bool is_bad = std::any_of(pieces.begin(), pieces.end(), [](const auto& piece) { return is_bad_pointer(piece.data()) && !piece.empty(); });
-    return endpoint.is_shut_for_send ? EPIPE : is_bad ? EFAULT : 0;
-}
-
-void write_udp_header(void* at, std::uint16_t source_port, std::uint16_t destination_port, std::uint32_t length) noexcept {
-    auto* header = static_cast<wire::UdpHeader*>(at);
-    header->source_port = source_port;
-    header->destination_port = destination_port;
-    header->length = static_cast<std::uint16_t>(length);
-    header->checksum = 0;
-}
-
-// Zero would say that there is none (RFC 768).
-std::uint16_t checksum_field(const wire::Checksum& sum) noexcept {
-    const std::uint16_t field = sum.field();
-    return field != 0 ? field : std::uint16_t{0xffff};
-}
-
-// Copies a datagram, and gives its sum where one is wanted.
-wire::Checksum copy_payload(std::byte* to, std::span<const std::span<const std::byte>> pieces, std::uint32_t size, bool is_summed) noexcept {
-    constexpr std::uint32_t small = 256;
-    wire::Checksum sum;
-    if (is_summed && pieces.size() == 1 && size <= small) {
-        sum.copy(to, pieces[0].data(), size);
-        return sum;
-    }
-    Gather(pieces).copy(to, size);
-    if (is_summed) {
-        sum.add(to, size);
-    }
-    return sum;
-}
 
 }  // namespace
 
@@ -128,12 +53,6 @@ void Udp::free_packets() noexcept {
             drop_reports(*endpoint);
         }
     }
-}
-
-void Udp::uncork(UdpEndpoint& endpoint) noexcept {
-    endpoint.corked.clear();
-    endpoint.corked_bytes = 0;
-    endpoint.corked_to = {};
 }
 
 void Udp::unlink(UdpEndpoint& endpoint) noexcept {
@@ -231,195 +150,11 @@ Result<void> Udp::connect(UdpEndpoint& endpoint, UdpDestination to) noexcept {
     endpoint.remote_address = to.address;
     endpoint.remote_port = to.port;
     endpoint.path = *path;
-    if (endpoint.corked_to.address != 0) {
-        endpoint.corked_to = to;  // as on Linux, a datagram that waits goes there now
-    }
+    endpoint.flow_to = to;  // a datagram that waits goes there now, too
     if (path->neighbour != nullptr) {
         ++path->neighbour->references;
     }
     return {};
-}
-
-Result<Path> Udp::path_for(UdpEndpoint& endpoint, const UdpDestination& to) noexcept {
-    auto path = endpoint.path && endpoint.remote_address == to.address
-                    ? Result<Path>(*endpoint.path)
-                    : ipv4_->route(ipv4_->named(to.address, endpoint.local_address), endpoint.local_address);
-    if (!path) {
-        return path;
-    }
-    if (!endpoint.broadcast && ipv4_->is_broadcast(to.address)) {
-        return fail(EACCES);
-    }
-    path->tos = endpoint.tos;
-    if (!sets_dont_fragment(endpoint)) {
-        path->fragment_field = 0;
-    }
-    if (endpoint.ttl != 0) {
-        path->ttl = endpoint.ttl;
-    }
-    return path;
-}
-
-// `packet` holds the payload behind room for the UDP header, and fits the MTU. `sum`: the payload's, where the port does not compute it.
-void Udp::emit(UdpEndpoint& endpoint, Packet* packet, const Path& path, std::uint16_t port, wire::Checksum sum, Time now) noexcept {
-    wire::Checksum pseudo;
-    wire::add_pseudo_header(pseudo, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_udp, packet->size());
-    wire::HeaderWriter(packet->data(), sum).put(std::uint32_t{endpoint.local_port} << 16 | port, packet->size() << 16);
-    sum.add_raw(pseudo.sum());
-    auto* header = reinterpret_cast<wire::UdpHeader*>(packet->data());
-    header->checksum = Ipv4::offloads_udp_checksum(path) ? pseudo.sum() : checksum_field(sum);
-    counters_->count(Event::udp_sent);
-    ipv4_->output(packet, path, wire::protocol_udp, now);
-}
-
-Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to, Time now) noexcept {
-    if (const auto bound = bind_at_need(endpoint); !bound) [[unlikely]] {  // first of all, as on Linux
-        return fail(code_of(bound.error()));
-    }
-    const UdpDestination peer{endpoint.remote_address, endpoint.remote_port};
-    const UdpDestination& destination = to != nullptr ? *to : peer;
-    const std::uint32_t size = total_of(pieces);
-    if (size > 0xffff) {
-        return fail(EMSGSIZE);
-    }
-    if (to != nullptr ? destination.port == 0 : !endpoint.is_connected()) {
-        return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
-    }
-    const auto path = path_for(endpoint, destination);
-    if (!path) {
-        return fail(code_of(path.error()));
-    }
-    if (size > payload_max) [[unlikely]] {
-        return refuse_size(endpoint, *path, destination);
-    }
-    if (const int error = refusal(endpoint, pieces); error != 0) [[unlikely]] {
-        return fail(error);
-    }
-    if (size + sizeof(wire::UdpHeader) + sizeof(wire::Ipv4Header) > path->mtu) {
-        if (never_fragments(endpoint)) {
-            return refuse_size(endpoint, *path, destination);
-        }
-        return send_fragments(endpoint, pieces, size, *path, destination.port, now);
-    }
-    Packet* packet = claim();
-    if (packet == nullptr) {
-        counters_->count(DropReason::packet_pool_empty);
-        return fail(ENOBUFS);
-    }
-    std::byte* at = packet->append(static_cast<std::uint32_t>(sizeof(wire::UdpHeader)) + size) + sizeof(wire::UdpHeader);
-    const wire::Checksum sum = copy_payload(at, pieces, size, !Ipv4::offloads_udp_checksum(*path));
-    emit(endpoint, packet, *path, destination.port, sum, now);
-    return size;
-}
-
-Result<std::uint32_t> Udp::append(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to) noexcept {
-    if (endpoint.corked_to.address == 0) {  // the first part, which may be empty
-        if (const auto bound = bind_at_need(endpoint); !bound) {
-            return fail(code_of(bound.error()));
-        }
-        if (to != nullptr ? to->port == 0 : !endpoint.is_connected()) {
-            return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
-        }
-        endpoint.corked_to = to != nullptr ? UdpDestination{ipv4_->named(to->address, endpoint.local_address), to->port}
-                                           : UdpDestination{endpoint.remote_address, endpoint.remote_port};
-    }
-    const std::uint32_t size = total_of(pieces);
-    if (const int error = endpoint.corked_bytes + size > payload_max ? EMSGSIZE : refusal(endpoint, pieces); error != 0) {
-        uncork(endpoint);
-        return fail(error);
-    }
-    Gather gather(pieces);
-    for (std::uint32_t left = size; left != 0;) {
-        Packet* packet = endpoint.corked.back();
-        if (packet == nullptr || packet->tailroom() == 0) {
-            packet = claim();
-            if (packet == nullptr) {
-                counters_->count(DropReason::packet_pool_empty);
-                uncork(endpoint);
-                return fail(ENOBUFS);
-            }
-            endpoint.corked.push_back(packet);
-        }
-        const std::uint32_t here = std::min<std::uint32_t>(left, packet->tailroom());
-        gather.copy(packet->append(here), here);
-        left -= here;
-    }
-    endpoint.corked_bytes += size;
-    return size;
-}
-
-Result<std::uint32_t> Udp::push(UdpEndpoint& endpoint, Time now) noexcept {
-    std::array<std::span<const std::byte>, 128> pieces;
-    std::size_t count = 0;
-    for (Packet* each = endpoint.corked.front(); each != nullptr && count < pieces.size(); each = each->meta().next) {
-        pieces[count++] = {each->data(), each->size()};
-    }
-    const UdpDestination to = endpoint.corked_to;
-    const auto sent = send(endpoint, std::span(pieces).first(count), to.port != 0 ? &to : nullptr, now);
-    uncork(endpoint);
-    return sent;
-}
-
-Result<void> Udp::send_packet(UdpEndpoint& endpoint, Packet* packet, const UdpDestination* to, Time now) noexcept {
-    const UdpDestination peer{endpoint.remote_address, endpoint.remote_port};
-    const UdpDestination& destination = to != nullptr ? *to : peer;
-    auto path = destination.port == 0 ? Result<Path>(fail(EDESTADDRREQ)) : path_for(endpoint, destination);
-    if (const auto bound = bind_at_need(endpoint); !bound) {
-        path = fail(code_of(bound.error()));
-    }
-    if (!path || packet->size() + sizeof(wire::UdpHeader) + sizeof(wire::Ipv4Header) > path->mtu) {
-        packet->free();
-        return fail(path ? EMSGSIZE : code_of(path.error()));
-    }
-    wire::Checksum sum;
-    if (!Ipv4::offloads_udp_checksum(*path)) {
-        add_packet(sum, *packet);
-    }
-    packet->prepend(sizeof(wire::UdpHeader));
-    emit(endpoint, packet, *path, destination.port, sum, now);
-    return {};
-}
-
-// RFC 791, 3.2: pieces of a multiple of 8 bytes. The checksum covers the whole, so it is summed first.
-Result<std::uint32_t> Udp::send_fragments(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, std::uint32_t size, const Path& path, std::uint16_t port,
-                                          Time now) noexcept {
-    const std::uint32_t total = size + static_cast<std::uint32_t>(sizeof(wire::UdpHeader));
-    const std::uint32_t room = (path.mtu - static_cast<std::uint32_t>(sizeof(wire::Ipv4Header))) & ~7U;
-    const std::uint32_t count = (total + room - 1) / room;
-    std::array<Packet*, 128> packets{};
-    if (count > packets.size()) {
-        return fail(EMSGSIZE);
-    }
-    Gather gather(pieces);
-    wire::Checksum sum;
-    wire::add_pseudo_header(sum, __builtin_bswap32(path.source), __builtin_bswap32(path.destination), wire::protocol_udp, total);
-    for (std::uint32_t i = 0; i < count; ++i) {
-        packets[i] = claim();
-        if (packets[i] == nullptr) {
-            while (i-- > 0) {
-                packets[i]->free();
-            }
-            counters_->count(DropReason::packet_pool_empty);
-            return fail(ENOBUFS);
-        }
-        const std::uint32_t here = std::min(room, total - i * room);
-        std::byte* at = packets[i]->append(here);
-        const std::uint32_t header = i == 0 ? static_cast<std::uint32_t>(sizeof(wire::UdpHeader)) : 0;
-        if (header != 0) {
-            write_udp_header(at, endpoint.local_port, port, total);
-        }
-        gather.copy(at + header, here - header);
-        sum.add(at, here);
-    }
-    reinterpret_cast<wire::UdpHeader*>(packets[0]->data())->checksum = checksum_field(sum);
-    const std::uint16_t identification = ipv4_->next_identification();
-    for (std::uint32_t i = 0; i < count; ++i) {
-        const auto offset = static_cast<std::uint16_t>(i * room / 8);
-        const std::uint16_t more = i + 1 < count ? wire::Ipv4Header::more_fragments : std::uint16_t{0};
-        ipv4_->output_fragment(packets[i], path, wire::protocol_udp, identification, offset | more, now);
-    }
-    counters_->count(Event::udp_sent);
-    return size;
 }
 
 Packet* Udp::take(UdpEndpoint& endpoint) noexcept {
@@ -520,20 +255,6 @@ void Udp::report(UdpEndpoint& endpoint, const ErrorReport& report, const Packet*
     endpoint.error_queue.push_back(packet);
     ++endpoint.error_reports;
     changed_->note(endpoint, ready::error);
-}
-
-// A datagram that may not be fragmented and is too large for the path.
-std::unexpected<Errno> Udp::refuse_size(UdpEndpoint& endpoint, const Path& path, const UdpDestination& to) noexcept {
-    if (endpoint.recverr) {
-        ErrorReport local;
-        local.origin = ErrorReport::Origin::local;
-        local.error = EMSGSIZE;
-        local.info = path.mtu;
-        local.address = to.address;
-        local.port = to.port;
-        report(endpoint, local, nullptr, 0);
-    }
-    return fail(EMSGSIZE);
 }
 
 Packet* Udp::take_report(UdpEndpoint& endpoint, ErrorReport& report) noexcept {

@@ -37,9 +37,11 @@ struct UdpEndpoint : Endpoint {
     std::uint8_t mtu_discover = 1;   // IP_MTU_DISCOVER: IP_PMTUDISC_WANT
     std::uint16_t segment_bytes = 0; // UDP_SEGMENT: a send is cut into datagrams of so many; 0: it is one
     bool is_corked = false;          // UDP_CORK: sends make one datagram until it is off
-    PacketQueue corked;              // what has been sent to the next datagram, of corked_bytes, for corked_to
+    bool has_corked = false;         // parts of a datagram wait, which may be empty
+    PacketQueue corked;              // those parts, of corked_bytes
     std::uint32_t corked_bytes = 0;
-    UdpDestination corked_to;
+    std::uint32_t corked_memory = 0; // what Linux counts for them
+    UdpDestination flow_to;          // where what names no address goes: the peer, or where parts were last gathered for (Linux's inet->cork.fl)
     bool recverr = false;            // IP_RECVERR
     PacketQueue error_queue;         // each: an ErrorReport, then what it quotes
     std::uint32_t error_reports = 0;
@@ -60,6 +62,7 @@ public:
     Udp(Ipv4& ipv4, Counters& counters, ChangedList& changed, const Tunables& tunables, SecretKey key, Arena& arena, std::uint32_t endpoints_max) noexcept;
     static std::size_t arena_bytes(std::uint32_t endpoints_max) noexcept;
     static constexpr std::uint32_t payload_max = 65507;
+    using Pieces = std::span<const std::span<const std::byte>>;
 
     // ENOBUFS.
     Result<UdpEndpoint*> open() noexcept;
@@ -74,9 +77,9 @@ public:
     void disconnect(UdpEndpoint& endpoint) noexcept;
 
     // Sends one datagram gathered from `pieces`. EMSGSIZE, ENETUNREACH, EACCES, ENOBUFS (no packets), EDESTADDRREQ, EPIPE.
-    Result<std::uint32_t> send(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to, Time now) noexcept;
+    Result<std::uint32_t> send(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to, Time now) noexcept;
     // As send, for a part of a datagram that goes with push(). An error takes back what there was.
-    Result<std::uint32_t> append(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, const UdpDestination* to) noexcept;
+    Result<std::uint32_t> append(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to) noexcept;
     Result<std::uint32_t> push(UdpEndpoint& endpoint, Time now) noexcept;
     // A packet to fill with at most mtu - 28 bytes; null without memory.
     Packet* claim() noexcept { return ipv4_->packet_source()->allocate(); }
@@ -111,8 +114,11 @@ private:
     bool is_free(const UdpEndpoint& endpoint, std::uint32_t address, std::uint16_t port) const noexcept;
     Result<Path> path_for(UdpEndpoint& endpoint, const UdpDestination& to) noexcept;
     void emit(UdpEndpoint& endpoint, Packet* packet, const Path& path, std::uint16_t port, wire::Checksum sum, Time now) noexcept;
-    Result<std::uint32_t> send_fragments(UdpEndpoint& endpoint, std::span<const std::span<const std::byte>> pieces, std::uint32_t size, const Path& path, std::uint16_t port,
-                                         Time now) noexcept;
+    Result<std::uint32_t> transmit(UdpEndpoint& endpoint, Pieces pieces, std::uint32_t size, const Path& path, std::uint16_t port, Time now) noexcept;
+    Result<std::uint32_t> send_fragments(UdpEndpoint& endpoint, Pieces pieces, std::uint32_t size, const Path& path, std::uint16_t port, Time now) noexcept;
+    Result<std::uint32_t> send_chain(UdpEndpoint& endpoint, Pieces pieces, std::uint32_t size, const Path& path, std::uint16_t port, Time now) noexcept;
+    Result<void> start_cork(UdpEndpoint& endpoint, const UdpDestination* to) noexcept;
+    bool gather(PacketQueue& queue, Pieces pieces, std::uint32_t size) noexcept;
     void unlink(UdpEndpoint& endpoint) noexcept;
     static void uncork(UdpEndpoint& endpoint) noexcept;
     void report(UdpEndpoint& endpoint, const ErrorReport& report, const Packet* quote, std::uint32_t quote_offset) noexcept;

@@ -14,7 +14,7 @@ import cases
 from harness import HERE, SECONDS, Failed, Skipped
 
 TAP = ("tap-server",)
-FORKS = ("tap-server", "tap-client")  # processes that share a listener: not on memif, see docs/programs.md
+FORKS = ("tap-server", "tap-client")  # processes that share a listener; tried before memif's links reached every process
 
 
 @dataclasses.dataclass(frozen=True)

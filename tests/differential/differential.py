@@ -1,6 +1,6 @@
 """Random sequences of socket calls, on Linux and on Shunt, compared step by step.
 
-usage: differential.py run [--first SEED] [--seeds N] [--steps N] [--seconds S] [--keep-going]
+usage: differential.py run [--first SEED] [--seeds N] [--steps N] [--seconds S] [--keep-going] [--jobs N]
        differential.py show SEED [--steps N]      both logs of one seed
        differential.py play FILE                  both logs of a plan
        differential.py kept                       every plan in kept/, which must show no difference
@@ -15,6 +15,7 @@ import re
 import select
 import subprocess
 import sys
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -156,39 +157,63 @@ def report(pair, seed, plan, difference, name):
     left, right = pair.logs("pace 1500\nplan\n" + "\n".join(plan) + "\n.\n")
     if left == right:
         return "unsteady"
-    print(f"--- seed {seed}: differential.py show {seed}; as few steps, also in {name}")
+    text = [f"--- seed {seed}: differential.py show {seed}; as few steps, also in {name}"]
     for index, line in enumerate(left):
         other = right[index] if index < len(right) else "(nothing)"
-        print(f"  {line}" if line == other else f"  linux  {line}\n  {pair.shunt.name:<6} {other}")
+        text.append(f"  {line}" if line == other else f"  linux  {line}\n  {pair.shunt.name:<6} {other}")
+    print("\n".join(text), flush=True)
     name.parent.mkdir(parents=True, exist_ok=True)
     name.write_text("\n".join(plan) + "\n")
-    sys.stdout.flush()
     return "found"
 
 
-def run(options):
-    pair, end = Pair(options), time.monotonic() + options.seconds
-    steps, count = 0, {"found": 0, "explained": 0, "unsteady": 0}
-    for seed in range(options.first, options.first + options.seeds):
-        if time.monotonic() > end:
-            break
-        logs = pair.logs(f"seed {seed} {options.steps}\n")
-        steps += len(logs[0])
-        difference = first_difference(*logs)
-        if difference is None:
-            continue
-        plan = plan_of(seed, options.steps)
+class Run:
+    """Seeds one after the other, by one thread or several with a pair of programs each."""
+
+    def __init__(self, options):
+        self.options, self.end = options, time.monotonic() + options.seconds
+        self.seeds = iter(range(options.first, options.first + options.seeds))
+        self.lock, self.is_over = threading.Lock(), False
+        self.steps = self.plans = 0
+        self.count = {"found": 0, "explained": 0, "unsteady": 0}
+
+    def next_seed(self):
+        with self.lock:
+            return None if self.is_over or time.monotonic() > self.end else next(self.seeds, None)
+
+    def work(self):
+        pair = Pair(self.options)
+        while (seed := self.next_seed()) is not None:
+            logs = pair.logs(f"seed {seed} {self.options.steps}\n")
+            difference = first_difference(*logs)
+            kind = None if difference is None else self.judge(pair, seed, difference)
+            with self.lock:
+                self.steps += len(logs[0])
+                self.plans += 1
+                if kind is not None:
+                    self.count[kind] += 1
+                self.is_over = self.is_over or (kind == "found" and not self.options.keep_going)
+        pair.end()
+
+    def judge(self, pair, seed, difference):
+        plan = plan_of(seed, self.options.steps)
         slow = pair.differs_slowly(plan)
-        kind = "unsteady" if slow is None else report(pair, seed, plan, slow, pathlib.Path(options.output) / f"{seed}.plan")
-        count[kind] += 1
-        if kind == "unsteady" and options.verbose:
+        kind = "unsteady" if slow is None else report(pair, seed, plan, slow, pathlib.Path(self.options.output) / f"{seed}.plan")
+        if kind == "unsteady" and self.options.verbose:
             print(f"unsteady: seed {seed}\n  linux  {difference[1]}\n  {pair.shunt.name:<6} {difference[2]}", flush=True)
-        if kind == "found" and not options.keep_going:
-            break
-    pair.end()
-    print(f"{steps} steps in {seed - options.first + 1} plans from seed {options.first}: {count['found']} with a difference, "
-          f"{count['explained']} with one that is explained, {count['unsteady']} that differed only when hurried")
-    return count["found"] != 0
+        return kind
+
+
+def run(options):
+    run = Run(options)
+    threads = [threading.Thread(target=run.work) for _ in range(options.jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(f"{run.steps} steps in {run.plans} plans from seed {options.first}: {run.count['found']} with a difference, "
+          f"{run.count['explained']} with one that is explained, {run.count['unsteady']} that differed only when hurried")
+    return run.count["found"] != 0
 
 
 def show(options, plan):
@@ -222,6 +247,7 @@ def main():
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--keep-going", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1, help="so many seeds at a time")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--kernel", action="store_true")
     parser.add_argument("--shunt", default="--link loop")

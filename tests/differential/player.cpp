@@ -13,7 +13,7 @@ namespace differential {
 namespace {
 
 constexpr int interrupting = SIGUSR2, restarting = SIGUSR1;
-constexpr long blocked_after_ns = 10'000'000;  // a call of the main thread is interrupted then
+constexpr long blocked_after_ns = 10'000'000;  // a call of the main thread is interrupted then; later, where steps are given time: 3 ms may take as long on a busy machine
 std::atomic<int> broken_pipes{0};
 
 void install(int signal, int flags, void (*handler)(int)) {
@@ -102,7 +102,8 @@ void Player::make_watch() {
 }
 
 void Player::watch(bool on) {
-    const timespec after{0, on ? blocked_after_ns : 0};
+    const long after_ns = std::min(std::max(blocked_after_ns, 40'000L * pace_us_), 999'999'999L);
+    const timespec after{0, on ? after_ns : 0};
     const itimerspec times{after, after};
     timer_settime(watch_, 0, &times, nullptr);
 }

@@ -33,6 +33,7 @@ timespec wall_time(const Layer& layer) noexcept {
 Layer& layer() noexcept { return *current_layer; }
 void set_layer(Layer* layer) noexcept { current_layer = layer; }
 
+bool stands_for(int, const Socket&) noexcept { return true; }
 bool defer_signal() noexcept { return false; }
 void note_handled_signal(bool) noexcept {}
 void set_deferred_runner(void (*)() noexcept) noexcept {}

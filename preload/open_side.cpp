@@ -1,0 +1,133 @@
+#include "preload/open_side.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/descriptors.hpp"
+#include "base/sys.hpp"
+#include "preload/libc.hpp"
+#include "preload/lock.hpp"
+#include "preload/slab.hpp"
+#include "socket/socket.hpp"
+
+namespace shunt::preload {
+namespace {
+
+// Of one who waits. They stay for the next: as many as ever waited at once.
+struct Bell {
+    int fd = -1;
+    bool is_used = false;
+    Word word;
+    Bell* next = nullptr;
+};
+
+constinit Slab<Bell> slab;
+constinit Bell* bells = nullptr;
+
+Bell* find_bell() noexcept {
+    Bell* bell = bells;
+    while (bell != nullptr && bell->is_used) {
+        bell = bell->next;
+    }
+    if (bell == nullptr && (bell = slab.create()) != nullptr) {
+        bell->fd = move_up(sys::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+        bell->next = bells;
+        bells = bell;
+    }
+    return bell;
+}
+
+class Listening {
+public:
+    explicit Listening(Word word) noexcept {
+        const Locked lock;
+        bell_ = find_bell();
+        if (bell_ != nullptr) {
+            bell_->is_used = true;
+            bell_->word = word;
+        }
+    }
+    ~Listening() {
+        const Locked lock;
+        if (bell_ != nullptr) {
+            silence();
+            bell_->is_used = false;
+        }
+    }
+    Listening(const Listening&) = delete;
+    Listening& operator=(const Listening&) = delete;
+    int fd() const noexcept { return bell_ != nullptr ? bell_->fd : -1; }
+    void silence() const noexcept {
+        std::uint64_t rung = 0;
+        sys::read(bell_->fd, &rung, sizeof rung);
+    }
+
+private:
+    Bell* bell_ = nullptr;
+};
+
+constexpr long second_ns = 1'000'000'000;
+
+long now_ns() noexcept {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * second_ns + now.tv_nsec;
+}
+
+// SO_RCVTIMEO in nanoseconds; 0: for ever.
+long time_limit(int fd) noexcept {
+    timeval limit{};
+    socklen_t length = sizeof limit;
+    sys::getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &length);
+    return std::min(limit.tv_sec, long{1} << 30) * second_ns + limit.tv_usec * 1000;
+}
+
+}  // namespace
+
+long wait_for_open_side(int fd, Word& word, int flags) {
+    const long mode = sys::fcntl(fd, F_GETFL);
+    if ((flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) != 0 || mode < 0 || (mode & O_NONBLOCK) != 0) {
+        return 0;
+    }
+    const long limit = time_limit(fd), until = limit != 0 ? now_ns() + limit : 0;
+    socket::begin_outer_wait();
+    const Listening listening(word);
+    while (true) {
+        word = fds.find(fd);  // looked at after the bell hangs: tell_of_side() comes before, or rings
+        if (!word.is_candidate()) {
+            return word.is_socket() ? 1 : 0;
+        }
+        pollfd items[] = {{fd, POLLIN, 0}, {listening.fd(), POLLIN, 0}};
+        const long left = limit != 0 ? std::max(until - now_ns(), 0L) : 0;
+        const timespec timeout{left / second_ns, left % second_ns};
+        const int count = real.ppoll(items, std::size(items), limit != 0 ? &timeout : nullptr, nullptr);
+        if (count < 0 && errno == EINTR && socket::ends_outer_wait(limit == 0)) {
+            return -EINTR;
+        }
+        if (count == 0) {
+            return -EAGAIN;
+        }
+        if (count > 0 && items[0].revents != 0) {
+            return 0;
+        }
+        if (count > 0) {
+            listening.silence();
+        }
+    }
+}
+
+void tell_of_side(Word candidate) noexcept {
+    const std::uint64_t token = 1;
+    for (const Bell* bell = bells; bell != nullptr; bell = bell->next) {
+        if (bell->is_used && bell->word.shut().is_same(candidate.shut())) {
+            sys::write(bell->fd, &token, sizeof token);
+        }
+    }
+}
+
+}  // namespace shunt::preload
