@@ -87,6 +87,7 @@ std::expected<Stack, StartError> Stack::open(const Options& options) {
     if (const auto stack = runtime.stack(); !stack) {
         return refuse(stack.error());
     }
+    socket::layer().lends_packets = true;
     return Stack(&socket::layer());
 }
 

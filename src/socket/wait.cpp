@@ -67,6 +67,7 @@ void mark(const WaitFor& what, SleeperMask bit, bool on) noexcept {
 // One sleep; true when a kernel descriptor is ready.
 bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void* context) noexcept {
     Layer& layer = guard.layer();
+    layer.stack->change();
     const unsigned slot = layer.next_slot++ % sleeper_slots;
     const SleeperMask bit = SleeperMask{1} << slot;
     ++layer.slot_sleepers[slot];
@@ -137,6 +138,18 @@ void step_back(const Stack& stack) noexcept {
         sys::call(SYS_sched_yield);  // he may need this processor
     }
 }
+
+// Who waits leaves the stack as others may find it, and may die without harm.
+class Resting {
+public:
+    explicit Resting(Stack& stack) noexcept : stack_(stack) { stack.rest(); }
+    ~Resting() { stack_.change(); }
+    Resting(const Resting&) = delete;
+    Resting& operator=(const Resting&) = delete;
+
+private:
+    Stack& stack_;
+};
 
 bool check_kernel(const WaitFor& what) noexcept {
     const timespec zero{0, 0};
@@ -254,12 +267,14 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
     Time now = layer.now();
     const Time spin_until = saturating_add(now, layer.spin);
     Time kernel_check = now;
+    const Resting resting(*layer.stack);
     while (true) {
         layer.stack->poll(now);
         dispatch(layer);
         if (ready(context)) {
             return Wake::ready;
         }
+        layer.stack->rest();
         if (!what.kernel.empty() && now >= kernel_check) {
             if (check_kernel(what)) {
                 return Wake::kernel_ready;
