@@ -10,6 +10,7 @@
 
 #include "base/descriptors.hpp"
 #include "base/sys.hpp"
+#include "pmd/descriptor_message.hpp"
 #include "pmd/eal.hpp"
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -20,11 +21,6 @@ namespace shunt::pmd {
 namespace {
 
 constexpr std::size_t fds_max = Invitation::pieces_max + Invitation::numbers_max;
-
-union Control {
-    cmsghdr header;
-    char room[CMSG_SPACE(sizeof(int) * fds_max)];
-};
 
 constinit Invitation prepared{};
 constinit std::array<int, fds_max> prepared_fds{};
@@ -130,21 +126,7 @@ long send_invitation(int fd, const sockaddr* to, socklen_t size) noexcept {
     if (!is_prepared) {
         return -EOPNOTSUPP;
     }
-    const std::size_t fd_bytes = sizeof(int) * (prepared.piece_count + prepared.number_count);
-    Control control{};
-    iovec part{&prepared, sizeof prepared};
-    msghdr header{};
-    header.msg_name = const_cast<sockaddr*>(to);
-    header.msg_namelen = size;
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.room;
-    header.msg_controllen = CMSG_SPACE(fd_bytes);
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(fd_bytes);
-    std::memcpy(CMSG_DATA(&control.header), prepared_fds.data(), fd_bytes);
-    return sys::sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return DescriptorMessage().send(fd, prepared, std::span(prepared_fds).first(prepared.piece_count + prepared.number_count), to, size);
 }
 
 Joined join(const std::string& name, std::string_view facts, Duration silent) {
@@ -156,21 +138,10 @@ Joined join(const std::string& name, std::string_view facts, Duration silent) {
     const timespec patience{static_cast<time_t>(silent.count() / 1'000'000'000), static_cast<long>(silent.count() % 1'000'000'000)};
     sys::ppoll(&readable, 1, &patience, nullptr);
     Invitation invitation;
-    Control control{};
-    iovec part{&invitation, sizeof invitation};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.room;
-    header.msg_controllen = sizeof control.room;
-    const long size = sys::recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    close_ours(fd);
     std::array<int, fds_max> fds{};
     std::size_t count = 0;
-    if (size >= 0 && header.msg_controllen >= CMSG_LEN(0) && control.header.cmsg_type == SCM_RIGHTS) {
-        count = std::min((control.header.cmsg_len - CMSG_LEN(0)) / sizeof(int), fds.size());
-        std::memcpy(fds.data(), CMSG_DATA(&control.header), count * sizeof(int));
-    }
+    const long size = DescriptorMessage().receive(fd, invitation, fds, count);
+    close_ours(fd);
     const std::span<const int> got(fds.data(), count);
     if (!is_acceptable(invitation, facts, size, count)) {
         std::ranges::for_each(got, [](int each) { sys::close(each); });

@@ -10,8 +10,9 @@
 #include <cstring>
 #include <new>
 
+#include "base/descriptors.hpp"
 #include "base/sys.hpp"
-#include "pmd/driver_calls.hpp"
+#include "pmd/descriptor_message.hpp"
 
 namespace shunt::pmd::memif {
 
@@ -53,11 +54,6 @@ struct Message {
     std::uint32_t count = 0;
     std::array<Item, mappings_max + bells_max> items{};
 };
-union Control {
-    cmsghdr header;
-    char room[CMSG_SPACE(sizeof(int) * (mappings_max + bells_max))];
-};
-
 void sleep_us(long us) noexcept {
     const timespec time{0, us * 1000};
     sys::call(SYS_nanosleep, sys::word(&time), 0);
@@ -233,40 +229,17 @@ void share(std::span<const int> own_bells) noexcept {
     drained.msg_iovlen = 1;
     while (sys::recvmsg(mailbox_out, &drained, MSG_DONTWAIT) > 0) {   // without room for descriptors they are closed
     }
-    Control control{};
-    iovec part{&message, sizeof message};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.room;
-    header.msg_controllen = CMSG_SPACE(sizeof(int) * message.count);
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(sizeof(int) * message.count);
-    std::memcpy(CMSG_DATA(&control.header), fds.data(), sizeof(int) * message.count);
     if (message.count != 0) {
-        sys::sendmsg(mailbox_in, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+        DescriptorMessage().send(mailbox_in, message, std::span(fds).first(message.count));
     }
 }
 
 bool fetch() noexcept {
     Message message;
-    Control control{};
-    iovec part{&message, sizeof message};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.room;
-    header.msg_controllen = sizeof control.room;
-    const long size = sys::recvmsg(mailbox_out, &header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (size != static_cast<long>(sizeof message)) {
-        return false;
-    }
     std::array<int, mappings_max + bells_max> fds{};
     std::size_t count = 0;
-    if (header.msg_controllen >= CMSG_LEN(0) && control.header.cmsg_type == SCM_RIGHTS) {
-        count = std::min((control.header.cmsg_len - CMSG_LEN(0)) / sizeof(int), fds.size());
-        std::memcpy(fds.data(), CMSG_DATA(&control.header), count * sizeof(int));
+    if (DescriptorMessage().receive(mailbox_out, message, fds, count, MSG_PEEK) != static_cast<long>(sizeof message)) {
+        return false;
     }
     if (message.generation != gates->generation.load()) {
         std::for_each_n(fds.begin(), count, [](int fd) { sys::close(fd); });

@@ -1,12 +1,10 @@
 #include "preload/handover.hpp"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <vector>
@@ -26,21 +24,6 @@ using socket::Runtime;
 std::mutex start_mutex;
 bool has_failed = false;
 thread_local bool is_starting = false;
-
-std::vector<int> open_descriptors() {
-    std::vector<int> found;
-    if (DIR* folder = opendir("/proc/self/fd")) {
-        const int own = dirfd(folder);
-        while (const dirent* entry = readdir(folder)) {
-            if (entry->d_name[0] != '.' && std::atoi(entry->d_name) != own) {
-                found.push_back(std::atoi(entry->d_name));
-            }
-        }
-        closedir(folder);
-    }
-    std::sort(found.begin(), found.end());
-    return found;
-}
 
 // What is open now and was not before the stack started is the stack's: the program cannot close it by a loop over all numbers.
 void protect_internal(const std::vector<int>& before) noexcept {

@@ -1,14 +1,14 @@
 #include "preload/passing.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <optional>
 
+#include "base/descriptors.hpp"
 #include "base/sys.hpp"
 #include "preload/fd_table.hpp"
 #include "preload/handover.hpp"
@@ -61,6 +61,19 @@ void install_passed(int fd) noexcept {
     release(before, fd);
 }
 
+// By the parent's numbers: the child may have put other descriptors there.
+void mark_all_of(long parent) noexcept {
+    for (int fd = 0; fd < fds.end(); ++fd) {
+        socket::Socket* const socket = fds.socket_of(fd);
+        char path[64];
+        struct stat facts {};
+        if (socket != nullptr && std::snprintf(path, sizeof path, "/proc/%ld/fd/%d", parent, fd) > 0 &&
+            sys::call(SYS_stat, sys::word(path), sys::word(&facts)) == 0) {
+            socket::mark(*socket, facts.st_ino);
+        }
+    }
+}
+
 }  // namespace
 
 void pass_on(const msghdr& message) noexcept {
@@ -78,16 +91,7 @@ void take_in(const msghdr& message) noexcept {
 }
 
 void adopt_inherited() noexcept {
-    DIR* folder = opendir("/proc/self/fd");
-    if (folder == nullptr) {
-        return;
-    }
-    while (const dirent* entry = readdir(folder)) {
-        if (entry->d_name[0] != '.' && std::atoi(entry->d_name) != dirfd(folder)) {
-            install_passed(std::atoi(entry->d_name));
-        }
-    }
-    closedir(folder);
+    std::ranges::for_each(open_descriptors(), install_passed);
     if (Runtime::instance().is_started()) {
         socket::bury_former_self();
     }
@@ -104,39 +108,20 @@ void mark_for_exec(int fd) noexcept {
     }
 }
 
-namespace {
-
-// By the parent's numbers: the child may have put other descriptors there.
-void mark_all_of(long parent) noexcept {
-    for (int fd = 0; fd < fds.end(); ++fd) {
-        socket::Socket* const socket = fds.socket_of(fd);
-        char path[64];
-        struct stat facts {};
-        if (socket != nullptr && std::snprintf(path, sizeof path, "/proc/%ld/fd/%d", parent, fd) > 0 &&
-            sys::call(SYS_stat, sys::word(path), sys::word(&facts)) == 0) {
-            socket::mark(*socket, facts.st_ino);
-        }
-    }
-}
-
-}  // namespace
-
 void hand_on_from_vfork() noexcept {
     mark_all_of(sys::call(SYS_getppid));
     const int highest = std::max(fds.end(), 3);  // among them standard input and output, where inetd puts a connection
-    bool has_row = false;
-    int row = -1;
+    std::optional<int> row;
     for (int fd = 0; fd < highest; ++fd) {
         const std::uint64_t inode = is_inherited(fd) ? inode_of(fd) : 0;
         if (inode == 0) {
             continue;
         }
-        if (!has_row) {
+        if (!row) {
             row = socket::enter_departing(static_cast<int>(sys::getpid()));
-            has_row = true;
         }
         if (socket::Socket* found = socket::find_passed(inode)) {
-            socket::hold_for(row, *found);
+            socket::hold_for(*row, *found);
             socket::abandon(*found);
         }
     }

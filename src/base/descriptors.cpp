@@ -1,5 +1,6 @@
 #include "base/descriptors.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/resource.h>
 
@@ -7,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 
 #include "base/sys.hpp"
 
@@ -72,6 +74,39 @@ void note_closed(int fd) noexcept {
 
 bool is_ours(int fd) noexcept {
     return fd >= 0 && fd < known_max && (ours[static_cast<std::size_t>(fd / 64)].load() >> (fd % 64) & 1) != 0;
+}
+
+void close_all_but_ours() noexcept {
+    const auto close_range = [](unsigned first, unsigned last) {
+        if (first <= last) {
+            sys::call(SYS_close_range, first, last, 0);
+        }
+    };
+    unsigned first = 0;
+    for (unsigned fd = 0; fd < known_max; ++fd) {
+        if (is_ours(static_cast<int>(fd))) {
+            if (fd > first) {
+                close_range(first, fd - 1);
+            }
+            first = fd + 1;
+        }
+    }
+    close_range(first, ~0U);
+}
+
+std::vector<int> open_descriptors() {
+    std::vector<int> found;
+    if (DIR* folder = opendir("/proc/self/fd")) {
+        const int own = dirfd(folder);
+        while (const dirent* entry = readdir(folder)) {
+            if (entry->d_name[0] != '.' && std::atoi(entry->d_name) != own) {
+                found.push_back(std::atoi(entry->d_name));
+            }
+        }
+        closedir(folder);
+    }
+    std::ranges::sort(found);
+    return found;
 }
 
 void set_descriptor_watcher(void (*tell)(int fd, bool is_ours)) noexcept {

@@ -2,6 +2,8 @@
 // program cannot close them by mistake and the keeper keeps them.
 #pragma once
 
+#include <vector>
+
 namespace shunt {
 
 // Descriptors of ours are moved to this number or above. Computed from RLIMIT_NOFILE at first use.
@@ -15,6 +17,11 @@ void close_ours(int fd) noexcept;
 void note_closed(int fd) noexcept;
 // Whether move_up gave it and it has not been closed since: the keeper keeps these.
 bool is_ours(int fd) noexcept;
+
+// Closes all others. Without a heap.
+void close_all_but_ours() noexcept;
+// All of this process's descriptors, ascending. Empty where /proc cannot be read.
+std::vector<int> open_descriptors();
 
 // Who is told of each from now on: it must be kept from the program's loops over all numbers.
 void set_descriptor_watcher(void (*tell)(int fd, bool is_ours)) noexcept;

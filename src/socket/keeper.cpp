@@ -225,9 +225,12 @@ bool is_over(const Layer& layer) noexcept {
     if (!layer.stack->has_port() || tcp.connections_used() == 0) {
         return true;
     }
+    if (!watch.is_asked_to_leave() && !watch.has_newcomer()) {
+        return false;
+    }
     const auto is_up = [](const Link* link) { return link->port.is_link_up(); };
     const bool is_delivered = tcp.orphans_with_data() == 0 || std::ranges::none_of(layer.stack->links(), is_up);
-    return watch.has_newcomer() ? is_delivered || layer.now() - watch.newcomer_since() > newcomer_waits : watch.is_asked_to_leave() && is_delivered;
+    return is_delivered || (watch.has_newcomer() && layer.now() - watch.newcomer_since() > newcomer_waits);
 }
 
 [[noreturn]] void leave() noexcept {

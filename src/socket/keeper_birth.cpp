@@ -3,19 +3,15 @@
 //
 // What it keeps: code and data of what is loaded, whatever was mapped since the stock-taking (the arena, packets, queues, registers of cards), its own
 // stack with the thread's storage. libc's heap is gone, so it must not allocate, nor resolve a symbol (our libraries are linked with -z now).
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
-#include "base/log.hpp"
 #include "base/descriptors.hpp"
 #include "base/sys.hpp"
 #include "pmd/control.hpp"
@@ -27,7 +23,7 @@
 namespace shunt::socket {
 namespace {
 
-constexpr std::size_t stack_bytes = 512 * 1024;
+constexpr std::size_t stack_bytes = 2 * 1024 * 1024;  // of address space: the thread sanitizer wants nearly 1 MiB
 constexpr std::size_t page = 4096;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool can_let_go = false;  // the sanitizer's own memory is among the program's
@@ -56,25 +52,9 @@ void move_thread_table() noexcept {
     __asm__ volatile("movq %0, %%fs:8" : : "r"(copy + 2) : "memory");
 }
 
-void close_range(unsigned first, unsigned last) noexcept {
-    if (first <= last) {
-        sys::call(SYS_close_range, first, last, 0);
-    }
-}
-
 void close_descriptors(const Birth& birth) noexcept {
     if (birth.all_but_ours) {
-        constexpr unsigned known_max = 1 << 20;
-        unsigned first = 0;
-        for (unsigned fd = 0; fd < known_max; ++fd) {
-            if (is_ours(static_cast<int>(fd))) {
-                if (fd > first) {
-                    close_range(first, fd - 1);
-                }
-                first = fd + 1;
-            }
-        }
-        close_range(first, ~0U);
+        close_all_but_ours();
     } else {
         std::ranges::for_each(birth.descriptors, [](int fd) { is_ours(fd) ? 0 : sys::close(fd); });
     }
@@ -185,17 +165,7 @@ int run_in_nest(const Nest& nest, Birth& birth) {
 }  // namespace
 
 Belongings take_stock() {
-    Belongings found;
-    found.memory = mapped_by_program();
-    if (DIR* folder = opendir("/proc/self/fd")) {
-        while (const dirent* entry = readdir(folder)) {
-            if (entry->d_name[0] != '.' && std::atoi(entry->d_name) != dirfd(folder)) {
-                found.descriptors.push_back(std::atoi(entry->d_name));
-            }
-        }
-        closedir(folder);
-    }
-    return found;
+    return {mapped_by_program(), open_descriptors()};
 }
 
 Outcome<void> start_keeper(Layer& layer, const Belongings& belongings, bool all_but_ours) {

@@ -59,11 +59,11 @@ bool Ledger::is_empty() const noexcept {
     return std::ranges::all_of(processes_, [](const Process& each) { return each.state == Process::State::none || (each.state == Process::State::departed && !each.hands_on); });
 }
 
-void Ledger::set_departed(int row, bool has) noexcept {
+void Ledger::set_departed(int row, bool has, bool hands_on) noexcept {
     if (row != no_process) {
         Process& process = processes_[static_cast<std::size_t>(row)];
         process.state = has ? Process::State::departed : Process::State::alive;
-        process.hands_on = has && std::ranges::any_of(sockets_of(row), [](Count each) { return each != 0; });
+        process.hands_on = hands_on;
     }
 }
 
@@ -120,7 +120,11 @@ void leave_process() noexcept {
 
 void depart(bool departs) noexcept {
     Guard guard(layer());
-    guard.layer().ledger.set_departed(this_process, departs);
+    Layer& layer = guard.layer();
+    const auto has_any = [&] {
+        return std::ranges::any_of(layer.ledger.sockets_of(this_process).first(layer.sockets.touched()), [](std::uint32_t each) { return each != 0; });
+    };
+    layer.ledger.set_departed(this_process, departs, departs && this_process != no_process && has_any());
 }
 
 namespace {

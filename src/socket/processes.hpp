@@ -52,7 +52,8 @@ public:
     void note_sleeper(int row, unsigned slot, bool sleeps) noexcept;
     std::span<Process> processes() noexcept { return processes_; }
     bool is_empty() const noexcept;  // of processes that may call
-    void set_departed(int row, bool has) noexcept;
+    // `hands_on`: the next program has inherited sockets, and the stack waits for it.
+    void set_departed(int row, bool has, bool hands_on) noexcept;
     std::uint32_t changes() const noexcept { return changes_; }
 
 private:

@@ -10,6 +10,8 @@ import socket
 import sys
 import time
 
+from connecting import connect
+
 AT_ONCE, PATIENCE_S = 200, 60
 
 
@@ -29,17 +31,6 @@ def serve(address, port, processes):
     while True:
         kept.append(listener.accept()[0])
         kept[-1].send(b"!")
-
-
-def connect(address, port):
-    end = time.monotonic() + 10
-    while True:
-        try:
-            return socket.create_connection((address, port), timeout=10)
-        except OSError:  # the wire may not be there yet
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
 
 
 def wait_for_ends(open_ones):
@@ -67,9 +58,9 @@ def wait_for_ends(open_ones):
 def crowd(address, port, count):
     allow_descriptors()
     open_ones = {}
-    connect(address, port).close()
+    connect(address, port, timeout_s=10).close()
     for start in range(0, count, AT_ONCE):
-        group = [connect(address, port) for _ in range(min(AT_ONCE, count - start))]
+        group = [connect(address, port, timeout_s=10) for _ in range(min(AT_ONCE, count - start))]
         for connection in group:
             if connection.recv(1) != b"!":
                 sys.exit("a connection ended before the server was killed")

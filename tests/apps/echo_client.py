@@ -8,16 +8,7 @@ import sys
 import threading
 import time
 
-
-def connect(address, port):
-    end = time.monotonic() + 10
-    while True:
-        try:
-            return socket.create_connection((address, port), timeout=30)
-        except OSError:  # the wire may not be there yet
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
+from connecting import connect
 
 
 def send(connection, data):
@@ -27,7 +18,7 @@ def send(connection, data):
 
 def talk(address, port, data, trailer, results, index):
     try:
-        with connect(address, port) as connection:
+        with connect(address, port, timeout_s=30) as connection:
             sender = threading.Thread(target=send, args=(connection, data))
             sender.start()
             got = bytearray()
@@ -47,7 +38,7 @@ def talk(address, port, data, trailer, results, index):
 def main(address, port, connections, megabytes, trailer=""):
     data = os.urandom(int(float(megabytes) * (1 << 20)))
     results = ["no end"] * int(connections)
-    connect(address, int(port)).close()
+    connect(address, int(port), timeout_s=30).close()
     begin = time.monotonic()
     threads = [threading.Thread(target=talk, args=(address, int(port), data, trailer.encode(), results, index), daemon=True)
                for index in range(len(results))]
