@@ -58,12 +58,12 @@ private:
         header_.msg_controllen = sizeof control_.room;
     }
 
+    iovec part_{};
+    msghdr header_{};
     union Control {
         cmsghdr header;
         char room[CMSG_SPACE(sizeof(int) * message_descriptors_max)];
     } control_{};
-    iovec part_{};
-    msghdr header_{};
 };
 
 }  // namespace shunt::pmd

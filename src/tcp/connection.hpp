@@ -356,6 +356,7 @@ struct Listener : Endpoint {
     Time fast_open_reset_until{};
     FastOpenKeys fast_open_keys{};        // TCP_FASTOPEN_KEY; count 0: the stack's
     Time cookies_sent_at{};               // the last SYN cookie
+    Time cookie_refused_at{};             // the last that came back while the accept queue was full
     Connection* accept_head = nullptr;
     Connection* accept_tail = nullptr;
     Listener* next = nullptr;      // on the same port

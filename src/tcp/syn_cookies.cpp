@@ -11,6 +11,7 @@ namespace {
 constexpr std::array<std::uint16_t, 4> segment_sizes = {536, 1300, 1440, 1460};  // Linux: msstab
 constexpr Duration period = std::chrono::seconds(60);
 constexpr std::uint32_t age_max = 2;               // periods
+constexpr Duration patience_when_full = std::chrono::seconds(3);  // several times the peer's RTO
 constexpr std::uint32_t data_mask = 0x00ff'ffff;
 constexpr std::uint32_t scale_mask = 0xf, no_scale = 0xf, sack_bit = 0x10, ecn_bit = 0x20, stamp_mask = 0x3f;
 
@@ -38,6 +39,27 @@ std::uint16_t segment_size_of(SecretKey key, const Segment& ack, Seq irs, Time n
     }
     const std::uint32_t index = (cookie - hash_of(key, ack, std::uint64_t{count - age} + 1)) & data_mask;
     return index < segment_sizes.size() ? segment_sizes.at(index) : std::uint16_t{0};
+}
+
+// The SYN that a last ACK and its cookie tell of. `ts_offset`: of our time stamps to that peer.
+Segment syn_behind(const Segment& last, std::uint16_t mss, std::uint32_t ts_offset) noexcept {
+    Segment syn;
+    syn.seq = last.seq - 1;
+    syn.source = last.source;
+    syn.destination = last.destination;
+    syn.source_port = last.source_port;
+    syn.destination_port = last.destination_port;
+    syn.options.mss = mss;
+    syn.options.has_timestamp = last.options.has_timestamp;
+    syn.options.tsval = last.options.tsval;
+    syn.flags = wire::tcp_flag::syn;
+    if (last.options.has_timestamp) {
+        const std::uint32_t kept = (last.options.tsecr - ts_offset) & stamp_mask;
+        syn.options.wscale = (kept & scale_mask) == no_scale ? std::int8_t{-1} : static_cast<std::int8_t>(kept & scale_mask);
+        syn.options.sack_permitted = (kept & sack_bit) != 0;
+        syn.flags |= (kept & ecn_bit) != 0 ? wire::tcp_flag::ece | wire::tcp_flag::cwr : 0;
+    }
+    return syn;
 }
 
 }  // namespace
@@ -72,15 +94,21 @@ bool Tcp::try_cookie(Listener& listener, const Segment& seg, Packet* packet, Tim
     if (mode == 0 || (mode != 2 && (listener.cookies_sent_at == Time{} || now - listener.cookies_sent_at > age_max * period))) {
         return false;
     }
-    Segment syn;
-    syn.seq = seg.seq - 1;
-    const std::uint16_t mss = segment_size_of(context_.key, seg, syn.seq, now);
+    const std::uint16_t mss = segment_size_of(context_.key, seg, seg.seq - 1, now);
     const auto path = context_.ipv4.route(seg.source, seg.destination);
+    const bool is_full = listener.queued > listener.backlog;
     if (mss == 0 || !path) {
         context_.counters.count(Event::tcp_syn_cookies_failed);
-        return false;
+        // It may be a later segment of one whose last ACK found no room and comes again. Linux resets it, and so loses a connection that it has promised.
+        const bool may_be_early = is_full || (listener.cookie_refused_at != Time{} && now - listener.cookie_refused_at < patience_when_full);
+        if (may_be_early) {
+            drop(packet, DropReason::tcp_backlog_full);
+        }
+        return may_be_early;
     }
-    const bool is_full = listener.queued > listener.backlog;
+    if (is_full) {
+        listener.cookie_refused_at = now;
+    }
     Connection* c = is_full ? nullptr : create(now);
     if (c == nullptr) {
         if (is_full && context_.tunables.tcp_abort_on_overflow != 0) {
@@ -89,23 +117,9 @@ bool Tcp::try_cookie(Listener& listener, const Segment& seg, Packet* packet, Tim
         drop(packet, is_full ? DropReason::tcp_backlog_full : DropReason::tcp_no_memory);
         return true;
     }
-    syn.source = seg.source;
-    syn.destination = seg.destination;
-    syn.source_port = seg.source_port;
-    syn.destination_port = seg.destination_port;
-    syn.options.mss = mss;
-    syn.options.has_timestamp = seg.options.has_timestamp;
-    syn.options.tsval = seg.options.tsval;
-    syn.flags = wire::tcp_flag::syn;
-    if (seg.options.has_timestamp) {
-        c->local_address = seg.destination;
-        c->remote_address = seg.source;
-        const std::uint32_t kept = (seg.options.tsecr - timestamp_offset(*c)) & stamp_mask;
-        syn.options.wscale = (kept & scale_mask) == no_scale ? std::int8_t{-1} : static_cast<std::int8_t>(kept & scale_mask);
-        syn.options.sack_permitted = (kept & sack_bit) != 0;
-        syn.flags |= (kept & ecn_bit) != 0 ? wire::tcp_flag::ece | wire::tcp_flag::cwr : 0;
-    }
-    set_up_passive(*c, listener, syn, *path, now);
+    c->local_address = seg.destination;
+    c->remote_address = seg.source;
+    set_up_passive(*c, listener, syn_behind(seg, mss, timestamp_offset(*c)), *path, now);
     c->options.defer_accept = 0;  // this ACK does not come again
     c->iss = seg.ack - 1;
     start_sequence(*c);

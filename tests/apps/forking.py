@@ -4,6 +4,7 @@ import pathlib
 import re
 import resource
 import signal
+import tempfile
 import time
 
 import cases
@@ -173,14 +174,20 @@ def nginx_killed_worker(run):
 def apache_prefork(run):
     """mpm_prefork with its own numbers of processes, restarted gracefully three times under ab."""
     run.need("apache2", "ab")
-    run.file("small", PAGE)
+    with tempfile.TemporaryDirectory(dir="/tmp") as documents:  # www-data must get there, whoever may enter the build
+        os.chmod(documents, 0o755)
+        (pathlib.Path(documents) / "small").write_bytes(PAGE)
+        return serve_by_apache(run, documents)
+
+
+def serve_by_apache(run, documents):
     modules = "".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n" for name in ("mpm_prefork", "authz_core"))
     config = run.file("apache.conf", f"""{modules}ServerName test\nServerRoot {run.folder}\nPidFile {run.folder}/pid\nListen {run.listen}:{PORT}
-        User www-data\nGroup www-data\nErrorLog {run.folder}/error.log\nCustomLog {run.folder}/access.log %s\nDocumentRoot {run.folder}\nDefaultRuntimeDir {run.folder}
-        <Directory {run.folder}>\nRequire all granted\n</Directory>\n""")
+        User www-data\nGroup www-data\nErrorLog {run.folder}/error.log\nCustomLog {run.folder}/access.log %s\nDocumentRoot {documents}\nDefaultRuntimeDir {run.folder}
+        <Directory {documents}>\nRequire all granted\n</Directory>\n""")
     server = run.server("apache2", "-f", config, "-D", "FOREGROUND", ready=PORT)
     master = wait_for(run, lambda: (run.folder / "pid").exists() and int((run.folder / "pid").read_text() or 0), "a pid file")
-    client = run.start_client("ab", "-q", "-n", 4000 * LOAD, "-c", 32, f"http://{run.address}:{PORT}/small")
+    client = run.start_client("ab", "-q", "-t", LOAD, "-n", 10_000_000, "-c", 32, f"http://{run.address}:{PORT}/small")
     restarts = while_loaded(run, client, run.folder / "access.log", lambda _: os.kill(master, signal.SIGUSR1), 0.4)
     text = run.finish(client, 60)
     if trouble := re.search(r"Failed requests: +[1-9].*|Non-2xx.*", text):
@@ -201,7 +208,7 @@ def gunicorn(run):
     server = run.server("gunicorn", "--chdir", HERE / "programs", "-w", 4, "-p", run.folder / "pid", "--access-logfile", run.folder / "access.log", "-b", f"{run.listen}:{PORT}",
                         "application", ready=r"(?s)Booting worker(.*Booting worker){3}")
     master = int((run.folder / "pid").read_text())
-    client = run.start_client("ab", "-q", "-n", 2000 * LOAD, "-c", 16, f"http://{run.address}:{PORT}/")
+    client = run.start_client("ab", "-q", "-t", LOAD, "-n", 10_000_000, "-c", 16, f"http://{run.address}:{PORT}/")
     restarts = while_loaded(run, client, run.folder / "access.log", lambda _: os.kill(master, signal.SIGHUP), 0.5, most=5, least=1)
     text = run.finish(client, 60)
     if trouble := re.search(r"Failed requests: +[1-9].*|Non-2xx.*", text):

@@ -125,6 +125,32 @@ TEST_F(TcpFlood, a_last_ack_with_a_cookie_beyond_the_accept_queue_is_dropped) {
     EXPECT_EQ(listener->queued, 1U);
 }
 
+// What it has sent behind that ACK has no cookie that fits, and is no reason for a reset: the ACK comes again.
+TEST_F(TcpFlood, later_segments_of_one_whose_last_ack_found_no_room_do_not_reset_it) {
+    listen(0);
+    give_syn();
+    host.sent.clear();
+    Peer other(host, 5000);
+    for (Peer* each : {&peer, &other}) {
+        each->send(flag::syn);
+        each->expect();
+    }
+    peer.ack();
+    const std::uint32_t first = other.snd_nxt;
+    other.send(flag::ack, "first ");
+    other.send(flag::ack | flag::psh, "second");
+    EXPECT_TRUE(other.is_silent());
+    ASSERT_NE(host.tcp().accept(*listener), nullptr);
+    other.send_at(first + 6, flag::ack | flag::psh, "second");  // a tail loss probe
+    EXPECT_TRUE(other.is_silent());
+    host.advance(200ms);
+    other.send_at(first, flag::ack, "first ");
+    other.send_at(first + 6, flag::ack | flag::psh, "second");
+    c = host.tcp().accept(*listener);
+    ASSERT_NE(c, nullptr);
+    EXPECT_EQ(read(), "first second");
+}
+
 TEST_F(TcpFloodWithoutCookies, three_quarters_of_tcp_max_syn_backlog_may_be_half_open) {
     const_cast<Tunables&>(host.stack().tunables()).tcp_max_syn_backlog = 40;
     listen(100);
