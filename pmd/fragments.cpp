@@ -9,6 +9,7 @@
 #include "base/arena.hpp"
 #include "base/pool.hpp"
 #include "pmd/dpdk.hpp"
+#include "pmd/pool_repair.hpp"
 
 namespace shunt::pmd {
 
@@ -271,6 +272,19 @@ Packet* reassemble(Fragments& fragments, Packet* fragment, Time now) noexcept {
     fragments.keep(datagram, piece, fragment, place.before);
     // None overlaps another, and none lies beyond the end: as many bytes as there are to be, are all of them.
     return datagram.bytes == datagram.end ? fragments.make_whole(datagram) : nullptr;
+}
+
+void forget_fragments(Fragments& fragments) noexcept {
+    std::fill_n(fragments.buckets, fragments.bucket_mask + 1, Bucket{});
+    fragments.oldest = fragments.newest = nullptr;
+    fragments.held = 0;
+    fragments.datagrams.relink([](const Datagram&) { return false; });
+}
+
+void keep_fragments(const Fragments& fragments, PoolRepair& repair) noexcept {
+    for (const Datagram* each = fragments.oldest; each != nullptr; each = each->newer) {
+        each->pieces.for_each([&repair](Packet& packet) { repair.keep(packet); });
+    }
 }
 
 void expire(Fragments& fragments, Time now) noexcept {

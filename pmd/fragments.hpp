@@ -25,6 +25,11 @@ inline constexpr Duration reassembly_timeout = std::chrono::seconds(30);  // Lin
 Fragments* create_fragments(std::uint32_t max_datagrams, Duration timeout = reassembly_timeout, SecretKey key = {}) noexcept;
 void destroy_fragments(Fragments* fragments) noexcept;
 
+// After a death in the middle of a change: as new, whatever was held is lost. keep_fragments: when it is whole, what it holds stays out of the pool.
+class PoolRepair;
+void forget_fragments(Fragments& fragments) noexcept;
+void keep_fragments(const Fragments& fragments, PoolRepair& repair) noexcept;
+
 // Takes ownership of `fragment`, whose data() is a checked IPv4 header in one piece and whose size() is that header's total length. The
 // complete datagram, perhaps in several segments, when this was the piece that lacked: data() is its IPv4 header with the total length and
 // the header checksum mended, its L4 checksum unknown. Null when the piece was kept or thrown away.

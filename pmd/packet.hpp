@@ -38,6 +38,7 @@ struct PacketMeta {
     std::uint8_t ttl = 0, tos = 0;  // UDP receive: of the IP header
     std::uint16_t summed_bytes = 0; // TCP transmit: so many bytes at the front of the payload, an even number or all of it, add up to ...
     std::uint16_t payload_sum = 0;  // ... this (wire::Checksum::sum()); 0 bytes: it means nothing
+    std::uint16_t lent_to = 0;      // a program has it (native buffers): one more than its row in the socket layer's ledger; 0: the stack's
 };
 inline constexpr std::size_t packet_meta_bytes = 64;
 static_assert(sizeof(PacketMeta) <= packet_meta_bytes);
@@ -165,6 +166,12 @@ public:
     void clear() noexcept {
         while (head_ != nullptr) {
             pop_front()->free();
+        }
+    }
+    template <class F>
+    void for_each(F f) const noexcept {
+        for (Packet* packet = head_; packet != nullptr; packet = packet->meta().next) {
+            f(*packet);
         }
     }
 

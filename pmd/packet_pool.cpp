@@ -26,7 +26,8 @@ Outcome<rte_mempool*> use_packet_pool(std::uint32_t packets) {
     if (pool == nullptr) {
         // A cache may hold no more than two thirds of the pool.
         const unsigned cache = packets >= 4 * cache_packets ? cache_packets : 0;
-        pool = rte_pktmbuf_pool_create("shunt_packets", packets, cache, packet_meta_bytes, room_bytes, SOCKET_ID_ANY);
+        // One at a time, as the stack's lock has it: so nobody waits in the ring for one who died there.
+        pool = rte_pktmbuf_pool_create_by_ops("shunt_packets", packets, cache, packet_meta_bytes, room_bytes, SOCKET_ID_ANY, "ring_sp_sc");
         if (pool == nullptr) {
             const std::uint64_t mib = (std::uint64_t{packets} * (room_bytes + packet_meta_bytes + sizeof(rte_mbuf) + 64) >> 20) + 16;
             return explain(ENOMEM, fmt::format("--packets {}: no memory for so many packet buffers ({}); they need --memory-mib {} or more, or give "

@@ -95,7 +95,9 @@ namespace shunt {
     X(tcp_mtu_probes, "segments sent to find the path's MTU (RFC 4821)")           \
     X(tcp_zero_window_probes, "zero-window probes sent")                          \
     X(tcp_keepalives, "keep-alive probes sent")                                   \
-    X(tcp_rx_collapsed, "small segments copied together to save packets")
+    X(tcp_rx_collapsed, "small segments copied together to save packets")         \
+    X(holders_died, "processes that died while they changed the stack")           \
+    X(tcp_lost_by_death, "connections reset because such a process may have left them half changed")
 
 enum class DropReason : std::uint8_t {
 #define SHUNT_NAME(name, sentence) name,

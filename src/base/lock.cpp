@@ -30,7 +30,6 @@ bool is_dead(std::uint32_t tid) noexcept {
 }  // namespace
 
 RobustLock::Outcome RobustLock::lock_contended(std::uint32_t tid) noexcept {
-    spinning_.fetch_add(1, std::memory_order_relaxed);
     std::uint32_t mine = tid;
     Outcome outcome = Outcome::taken;
     for (int i = 0;; ++i) {
@@ -42,6 +41,9 @@ RobustLock::Outcome RobustLock::lock_contended(std::uint32_t tid) noexcept {
             continue;
         }
         if (i < spins) {
+            if (!is_spun_for_.load(std::memory_order_relaxed)) {
+                is_spun_for_.store(true, std::memory_order_relaxed);
+            }
             __builtin_ia32_pause();
             continue;
         }
@@ -60,7 +62,7 @@ RobustLock::Outcome RobustLock::lock_contended(std::uint32_t tid) noexcept {
             }
         }
     }
-    spinning_.fetch_sub(1, std::memory_order_relaxed);
+    forget_spinners();  // the others will say so
     return outcome;
 }
 

@@ -30,7 +30,9 @@ public:
         }
     }
     // Somebody has given up spinning and sleeps: a holder that only polls should let go.
-    bool is_wanted() const noexcept { return spinning_.load(std::memory_order_relaxed) != 0 || (word_.load(std::memory_order_relaxed) & sleepers_bit) != 0; }
+    bool is_wanted() const noexcept { return is_spun_for_.load(std::memory_order_relaxed) || (word_.load(std::memory_order_relaxed) & sleepers_bit) != 0; }
+    // It has been free for a while and nobody took it: who spun for it has died. One who lives says so again.
+    void forget_spinners() noexcept { is_spun_for_.store(false, std::memory_order_relaxed); }
     std::uint32_t holder() const noexcept { return word_.load(std::memory_order_relaxed) & ~sleepers_bit; }
 
 private:
@@ -39,7 +41,7 @@ private:
     void wake_one() noexcept;
 
     std::atomic<std::uint32_t> word_{0};      // holder's thread id; the top bit says that somebody may sleep
-    std::atomic<std::uint32_t> spinning_{0};  // how many spin for it now
+    std::atomic<bool> is_spun_for_{false};    // by somebody, not long ago
 };
 
 }  // namespace shunt

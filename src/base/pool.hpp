@@ -43,10 +43,31 @@ public:
         --used_;
     }
 
+    // After a death in the middle of a change: every slot that was ever used and is not `live` is free. Slots keep their places.
+    template <class IsLive>
+    void relink(IsLive live) noexcept {
+        touched_ = touched_ < capacity_ ? touched_ : capacity_;
+        free_ = nullptr;
+        used_ = 0;
+        for (std::uint32_t i = touched_; i-- > 0;) {
+            if (live(at(i))) {
+                ++used_;
+            } else {
+                slots_[i].next = free_;
+                free_ = &slots_[i];
+            }
+        }
+    }
+
     std::uint32_t capacity() const noexcept { return capacity_; }
     std::uint32_t used() const noexcept { return used_; }
     std::uint32_t touched() const noexcept { return touched_; }  // slots from here on have never been used
     T& at(std::uint32_t index) noexcept { return *std::launder(reinterpret_cast<T*>(slots_[index].storage)); }  // in use, or T says by itself that it is not
+    // Whether `object`, read from memory that may be half written, is a slot.
+    bool has_slot(const T* object) const noexcept {
+        const auto offset = reinterpret_cast<std::uintptr_t>(object) - reinterpret_cast<std::uintptr_t>(slots_);
+        return contains(object) && offset % sizeof(Slot) == 0;
+    }
     bool contains(const T* object) const noexcept {
         const Slot* slot = reinterpret_cast<const Slot*>(object);
         return slot >= slots_ && slot < slots_ + touched_;

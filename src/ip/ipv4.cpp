@@ -295,6 +295,19 @@ void Ipv4::loop_back(Packet* packet, const Path&) noexcept {
     ++looped_count_;
 }
 
+void Ipv4::start_over(Time now) noexcept {
+    looped_ = {};
+    looped_count_ = 0;
+    learned_count_ = 0;
+    if (fragments_ != nullptr) {
+        pmd::forget_fragments(*fragments_);
+        fragments_counted_ = pmd::fragments_failed(*fragments_);
+    }
+    for (Link* link : links()) {
+        link->start_over(now);
+    }
+}
+
 Packet* Ipv4::take_looped() noexcept {
     if (looped_.is_empty()) {
         return nullptr;

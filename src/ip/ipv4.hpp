@@ -2,6 +2,7 @@
 // Knows no ports and no connections; a received packet is handed back as a verdict.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -123,6 +124,18 @@ public:
     void flush(Time now) noexcept {
         for (Link* link : links()) {
             link->flush(now);
+        }
+    }
+    bool has_output() const noexcept {
+        return has_looped() || std::ranges::any_of(links(), &Link::has_output);
+    }
+    // After a death in the middle of a change: as new, without a packet; addresses and routes stay.
+    void start_over(Time now) noexcept;
+    template <class F>
+    void for_each_packet(F f) const noexcept {
+        looped_.for_each(f);
+        for (const Link* link : links()) {
+            link->for_each_packet(f);
         }
     }
     // Of a path that is not known yet.

@@ -215,6 +215,22 @@ void Link::free_packets() noexcept {
     }
 }
 
+void Link::start_over(Time now) noexcept {
+    outbox_count_ = 0;
+    next_deadline_ = never;
+    for (Neighbour& entry : neighbours_) {
+        const Neighbour old = entry;
+        entry = Neighbour{};
+        const bool is_station = old.is_usable() && old.confirmed + reachable_time < never;  // not broadcast, not multicast
+        if (is_station) {
+            entry.address = old.address;
+            entry.mac = old.mac;
+            entry.state = Neighbour::State::reachable;
+            entry.confirmed = now - reachable_time;
+        }
+    }
+}
+
 void Link::doubt(Neighbour& neighbour, Time now) noexcept {
     if (neighbour.state == Neighbour::State::reachable && neighbour.confirmed + reachable_time < never && now - neighbour.confirmed > retry_time) {
         neighbour.confirmed = now - reachable_time;

@@ -91,6 +91,18 @@ public:
     void doubt(Neighbour& neighbour, Time now) noexcept;
 
     void free_packets() noexcept;  // for the stack's end
+    // After a death in the middle of a change: as new, without a packet; stations that have answered are remembered, and asked again.
+    void start_over(Time now) noexcept;
+    bool has_output() const noexcept { return outbox_count_ != 0; }
+    template <class F>
+    void for_each_packet(F f) const noexcept {
+        for (const Neighbour& entry : neighbours_) {
+            entry.pending.for_each(f);
+        }
+        for (unsigned i = 0; i < outbox_count_; ++i) {
+            f(*outbox_[i]);
+        }
+    }
     std::span<const Neighbour> neighbours() const noexcept { return neighbours_; }
 
     pmd::Port port;

@@ -5,7 +5,9 @@ namespace shunt::inline v0 {
 
 void ReceivedBuffer::give_back() noexcept {
     const Inside inside(*layer_);  // the pool's cache belongs to whoever holds the lock
-    static_cast<Packet*>(std::exchange(packet_, nullptr))->free();
+    auto* packet = static_cast<Packet*>(std::exchange(packet_, nullptr));
+    packet->meta().lent_to = 0;
+    packet->free();
     run_bytes_ = bytes_ = 0;
 }
 
@@ -36,7 +38,9 @@ std::size_t ReceivedBuffer::copy_to(std::span<std::byte> to) const noexcept {
 
 void SendBuffer::give_back() noexcept {
     const Inside inside(*layer_);
-    static_cast<Packet*>(std::exchange(packet_, nullptr))->free();
+    auto* packet = static_cast<Packet*>(std::exchange(packet_, nullptr));
+    packet->meta().lent_to = 0;
+    packet->free();
     bytes_ = 0;
 }
 

@@ -37,12 +37,16 @@ public:
             guard_ = new (place_) socket::Guard(layer);
             current_guard = guard_;
             is_outermost_ = true;
+        } else {
+            stack().change();  // in a Session
         }
     }
     ~Inside() {
         if (is_outermost_) {
             current_guard = nullptr;
             guard_->~Guard();
+        } else {
+            stack().rest();
         }
     }
     Inside(const Inside&) = delete;
@@ -58,7 +62,9 @@ public:
     // One round of work. Lets others in who wait for the lock, and wakes those who sleep for what has come.
     bool poll(Time now) const noexcept {
         socket::Layer& here = layer();
+        here.stack->rest();
         const bool worked = here.stack->poll(now);
+        here.stack->change();
         if (here.is_armed || here.sleepers != 0 || here.stack->is_wanted()) [[unlikely]] {
             look_after_others();
         }
@@ -97,10 +103,16 @@ struct Access {
     static T handle(socket::Layer& layer, socket::Socket& socket) noexcept {
         return T(&layer, &socket);
     }
+    static void lend(Packet& packet) noexcept {
+        constexpr int to_whom_it_may = socket::processes_max;  // has no row: it keeps what it has when it dies
+        packet.meta().lent_to = static_cast<std::uint16_t>((socket::this_process != socket::no_process ? socket::this_process : to_whom_it_may) + 1);
+    }
     static ReceivedBuffer received(socket::Layer& layer, Packet& packet) noexcept {
+        lend(packet);
         return ReceivedBuffer(&layer, &packet, packet.data(), packet.first_size(), packet.size());
     }
     static SendBuffer sending(socket::Layer& layer, Packet& packet, std::size_t bytes) noexcept {
+        lend(packet);
         return SendBuffer(&layer, &packet, packet.append(static_cast<std::uint32_t>(bytes)), static_cast<std::uint32_t>(bytes));
     }
     // Takes the packet out of the buffer, cut to `bytes`; null when there are not so many.
@@ -109,6 +121,7 @@ struct Access {
             return nullptr;
         }
         auto* packet = static_cast<Packet*>(std::exchange(buffer.packet_, nullptr));
+        packet->meta().lent_to = 0;
         if (bytes < buffer.bytes_) {
             packet->trim_back(buffer.bytes_ - static_cast<std::uint32_t>(bytes));
         }

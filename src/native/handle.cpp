@@ -30,7 +30,7 @@ void Handle::close() noexcept {
         return;
     }
     const Inside inside(*layer_);
-    socket::drop_last_reference(inside.guard(), *std::exchange(socket_, nullptr));
+    socket::drop_reference(inside.guard(), *std::exchange(socket_, nullptr));
 }
 
 bool Handle::wait(Instant deadline) const noexcept {

@@ -87,6 +87,7 @@ std::expected<Stack, StartError> Stack::open(const Options& options) {
     if (const auto stack = runtime.stack(); !stack) {
         return refuse(stack.error());
     }
+    socket::layer().lends_packets = true;
     return Stack(&socket::layer());
 }
 
@@ -156,6 +157,7 @@ void Inside::look_after_others() const noexcept {
     }
     if (here.pending_wakes != 0 || here.stack->is_wanted()) {
         guard_->yield();
+        here.stack->forget_spinners();
     }
 }
 

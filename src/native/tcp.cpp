@@ -81,7 +81,7 @@ Expected<TcpSocket> TcpSocket::connect(Stack& stack, SocketAddress to, const Con
     socket->options = to_internal(options.tcp);
     const auto made = inside.tcp().connect(options.local.ipv4, options.local.port, to.ipv4, to.port, socket->options, now);
     if (!made) {
-        inside.layer().sockets.destroy(socket);
+        socket::drop_reference(inside.guard(), *socket);
         return failure(made.error());
     }
     socket->connection = *made;
@@ -310,7 +310,7 @@ Expected<TcpListener> TcpListener::listen(Stack& stack, SocketAddress at, const 
     const auto listener =
         inside.tcp().listen(at.ipv4, at.port, std::min(options.backlog, most), socket->options, options.reuse_port);
     if (!listener) {
-        inside.layer().sockets.destroy(socket);
+        socket::drop_reference(inside.guard(), *socket);
         return failure(listener.error());
     }
     socket->listener = *listener;

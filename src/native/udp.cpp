@@ -66,7 +66,7 @@ Expected<UdpSocket> UdpSocket::open(Stack& stack, const Options& options) noexce
     }
     const auto endpoint = inside.udp().open();
     if (!endpoint) {
-        inside.layer().sockets.destroy(socket);
+        socket::drop_reference(inside.guard(), *socket);
         return failure(endpoint.error());
     }
     socket->udp = *endpoint;

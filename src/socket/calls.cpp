@@ -185,7 +185,7 @@ long accept(Socket& socket, int fd, Socket** accepted, sockaddr* address, sockle
         return -ENFILE;
     }
     if (const long error = write_address({c->remote_address, c->remote_port}, made->is_v6, address, length); error != 0) {
-        drop_last_reference(guard, *made);  // as Linux: it is lost
+        drop_reference(guard, *made);  // as Linux: it is lost
         return error;
     }
     *accepted = made;

@@ -45,8 +45,8 @@ void remove_interest(Layer& layer, Interest& interest) noexcept {
     }
     *link = interest.next_of_source;
     --set.count;
-    interest.set = nullptr;
     layer.interests.destroy(&interest);
+    __atomic_store_n(&interest.set, nullptr, __ATOMIC_RELAXED);  // none of a set's: see repair.cpp; an atomic one is not left out as a store to what is dead
 }
 
 Interest* find_interest(Interest* list, const EpollSet& set, int fd) noexcept {
@@ -189,8 +189,10 @@ long control(Layer& layer, EpollSet& set, int operation, int fd, Interest*& list
         }
         interest->socket = socket;
         interest->inner = inner;
-        interest->set = &set;
         interest->fd = fd;
+        interest->events = event->events;
+        interest->data = event->data;
+        __atomic_store_n(&interest->set, &set, __ATOMIC_RELEASE);  // from here on it is one, should we die over it
         interest->next_of_source = list;
         list = interest;
         interest->next_of_set = set.interests;

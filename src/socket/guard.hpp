@@ -18,6 +18,9 @@ struct ThreadState {
 };
 ThreadState& this_thread() noexcept;
 
+// The lock's last holder died (repair.cpp). With the lock held, which a guest lets go meanwhile.
+void repair(Layer& layer, std::uint32_t tid) noexcept;
+
 // The lock, from construction to destruction. Leaving tells everybody what has changed.
 class Guard {
 public:
@@ -36,6 +39,9 @@ public:
     void enter() noexcept {
         thread_.is_inside = true;
         layer_.stack->lock(thread_.tid);
+        if (layer_.stack->has_holder_died()) [[unlikely]] {
+            repair(layer_, thread_.tid);
+        }
     }
     void leave(bool for_good) noexcept;
 
@@ -54,6 +60,8 @@ void send_keeper_to_nap(Layer& layer) noexcept;
 
 // A process is no more: its references and sleepers go, as if it had closed all it had, and its row in the ledger. With the lock held.
 void bury(Guard& guard, int row) noexcept;
+// What the library has lent to a process that is no more. With the lock held.
+void take_back_packets(Layer& layer, int row) noexcept;
 // This process gets its row.
 void enter_process(Layer& layer) noexcept;
 

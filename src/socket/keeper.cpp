@@ -67,7 +67,9 @@ Nap keep(Layer& layer, bool rang) noexcept {
     const bool program_watches = program_polls || layer.sleepers != layer.guest_sleepers;
     // Beside sleepers, too: a frame whose bell was missed would wait for the next timer, and they with it.
     if (rang || !program_polls || stack.next_deadline() <= now) {
+        stack.rest();
         stack.poll(now);
+        stack.change();
         stack.counters().count(Event::keeper_polls);
         own_poll = now;
     }
@@ -118,6 +120,7 @@ public:
             const bool is_lost = process.state == Process::State::expected && now - process.since > expected_for;
             if (has_ended_[row] || is_lost) {
                 forget(row);
+                take_back_packets(guard.layer(), static_cast<int>(row));
                 bury(guard, static_cast<int>(row));
             }
         }

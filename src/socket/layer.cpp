@@ -117,6 +117,10 @@ void tell_sent(Layer& layer, Socket& socket) noexcept {
 }
 
 void dispatch(Layer& layer) noexcept {
+    if (layer.stack->changed().is_empty()) {
+        return;
+    }
+    layer.stack->change();
     while (Endpoint* endpoint = layer.stack->changed().pop()) {
         const std::uint8_t news = std::exchange(endpoint->news, std::uint8_t{0});
         auto* socket = static_cast<Socket*>(endpoint->owner);

@@ -3,18 +3,12 @@
 #include "socket/guard.hpp"
 
 namespace shunt::socket {
-namespace {
-
-// Of sockets on their way in a message; nobody's row. What is never received stays open as long as the stack lives.
-constexpr int in_flight = static_cast<int>(processes_max) - 1;
-
-}  // namespace
-
 void mark(Socket& socket, std::uint64_t inode) noexcept {
     Guard guard(layer());
     socket.inode = inode;
 }
 
+// What is never received stays open as long as the stack lives.
 void send_away(Socket& socket, std::uint64_t inode) noexcept {
     Guard guard(layer());
     if (is_gone(socket)) {

@@ -18,9 +18,10 @@ void Ledger::create(Arena& arena, std::uint32_t sockets, std::uint32_t sets) noe
 }
 
 int Ledger::enter(Process::State state, std::int32_t pid, Time now) noexcept {
-    const std::span usable(processes_.data(), processes_max - 1);  // the last is nobody's, see passing.cpp
+    const std::span usable(processes_.data(), static_cast<std::size_t>(in_flight));
     const auto row = std::ranges::find(usable, Process::State::none, &Process::state);
     if (row == usable.end()) {
+        is_complete_ = false;
         return no_process;
     }
     *row = Process{};
@@ -78,13 +79,15 @@ void bury(Guard& guard, int row) noexcept {
     // Sets first: they look at sockets no more, and a socket's last reference may go.
     const auto sets = layer.ledger.sets_of(row);
     for (std::uint32_t index = 0; index < layer.sets.touched(); ++index) {
-        for (; sets[index] != 0; --sets[index]) {
+        while (sets[index] != 0) {
+            --sets[index];  // first, always: the ledger says what there is, should we die over it (repair.cpp)
             drop_reference_of(layer, layer.sets.at(index));
         }
     }
     const auto sockets = layer.ledger.sockets_of(row);
     for (std::uint32_t index = 0; index < layer.sockets.touched(); ++index) {
-        for (; sockets[index] != 0; --sockets[index]) {
+        while (sockets[index] != 0) {
+            --sockets[index];
             Socket& socket = layer.sockets.at(index);
             if (socket.references == 1) {
                 drop_last_reference(guard, socket);
@@ -94,6 +97,7 @@ void bury(Guard& guard, int row) noexcept {
         }
     }
     layer.ledger.leave(row);
+    wake_all(layer);  // it may have died between leaving the lock and waking whom it had to
 }
 
 namespace {

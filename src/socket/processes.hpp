@@ -14,6 +14,7 @@
 namespace shunt::socket {
 
 inline constexpr unsigned processes_max = 256;
+inline constexpr int in_flight = static_cast<int>(processes_max) - 1;  // the row of sockets on their way in a message, which is nobody's
 inline constexpr unsigned sleeper_slots = 64;  // sleepers share them, see state.hpp
 
 struct Process {
@@ -49,6 +50,11 @@ public:
     std::span<std::uint32_t> sockets_of(int row) noexcept { return row_of(sockets_, socket_count_, row); }
     std::span<std::uint32_t> sets_of(int row) noexcept { return row_of(sets_, set_count_, row); }
 
+    // For repair.cpp: how many references there are, whoever has them. `is_complete`: no process was without a row.
+    std::uint32_t references_of_socket(std::uint32_t index) const noexcept { return sum(sockets_, socket_count_, index); }
+    std::uint32_t references_of_set(std::uint32_t index) const noexcept { return sum(sets_, set_count_, index); }
+    bool is_complete() const noexcept { return is_complete_; }
+
     void note_sleeper(int row, unsigned slot, bool sleeps) noexcept;
     std::span<Process> processes() noexcept { return processes_; }
     bool is_empty() const noexcept;  // of processes that may call
@@ -70,7 +76,17 @@ private:
         }
     }
 
+    std::uint32_t sum(const Count* table, std::uint32_t width, std::uint32_t index) const noexcept {
+        std::uint32_t total = 0;
+        for (std::size_t row = 0; row < processes_max; ++row) {
+            const bool counts = processes_[row].state != Process::State::none || row == static_cast<std::size_t>(in_flight);
+            total += counts ? table[row * width + index] : 0;
+        }
+        return total;
+    }
+
     std::array<Process, processes_max> processes_{};
+    bool is_complete_ = true;
     Count* sockets_ = nullptr;  // a row a process; pages are touched as they are used
     Count* sets_ = nullptr;
     std::uint32_t socket_count_ = 0, set_count_ = 0;

@@ -149,16 +149,29 @@ bool sleep(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, voi
 
 // We have just left the lock, for somebody who wants it: taken again at once, it would never seem free to him. Without a port, nothing comes from outside,
 // and whoever is to work for us may wait for this processor.
-void step_back(const Stack& stack) noexcept {
+void step_back(Stack& stack) noexcept {
     constexpr int patience = 100;
     const auto is_waited_for = [&stack] { return stack.is_wanted() && !stack.is_locked(); };
     for (int i = 0; i < patience && is_waited_for(); ++i) {
         __builtin_ia32_pause();
     }
     if (is_waited_for() || !stack.has_port()) {
+        stack.forget_spinners();
         sys::call(SYS_sched_yield);  // he may need this processor
     }
 }
+
+// Who waits leaves the stack as others may find it, and may die without harm.
+class Resting {
+public:
+    explicit Resting(Stack& stack) noexcept : stack_(stack) { stack.rest(); }
+    ~Resting() { stack_.change(); }
+    Resting(const Resting&) = delete;
+    Resting& operator=(const Resting&) = delete;
+
+private:
+    Stack& stack_;
+};
 
 bool check_kernel(const WaitFor& what, bool is_first) noexcept {
     const timespec zero{0, 0};
@@ -301,12 +314,15 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
     const Time spin_until = pmd::is_guest() ? now : saturating_add(now, layer.spin);  // nothing comes while a guest holds the lock
     Time kernel_check = now;
     bool is_first = true;
+    const Resting resting(*layer.stack);
     while (true) {
+        layer.stack->rest();
         layer.stack->poll(now);
         dispatch(layer);
         if (ready(context)) {
             return Wake::ready;
         }
+        layer.stack->rest();
         if (!what.kernel.empty() && now >= kernel_check) {
             if (check_kernel(what, is_first)) {
                 return Wake::kernel_ready;
@@ -320,6 +336,7 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
         if (thread.has_deferred) {
             guard.yield();
         } else if (now >= spin_until) {
+            layer.stack->change();
             if (sleep(guard, what, ready, context)) {
                 return Wake::kernel_ready;
             }

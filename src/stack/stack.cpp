@@ -110,7 +110,20 @@ void Stack::destroy(Stack* stack) noexcept {
     arena.unmap();
 }
 
+void Stack::start_over(Time now) noexcept {
+    wheel_ = TimerWheel(now);
+    changed_ = ChangedList();
+    ipv4_.start_over(now);
+    udp_.start_over();
+    tcp_.start_over(now);
+    house_at_ = now;
+    link_was_up_ = {};
+}
+
 bool Stack::poll(Time now) noexcept {
+    if (doing_ == Doing::resting) {
+        set_doing(Doing::receiving);
+    }
     last_poll_ = pmd::is_guest() ? last_poll_ : now;  // the port is not polled by a guest
     counters_.count(Event::polls);
     bool worked = false;
@@ -118,12 +131,17 @@ bool Stack::poll(Time now) noexcept {
         worked |= receive(*link, now);
     }
     if (now >= wheel_.next_deadline()) [[unlikely]] {
+        change();
         worked |= run_timers(now);
     }
     if (now >= house_at_) [[unlikely]] {
+        change();
         keep_house(now);
     }
-    flush(now);
+    if (ipv4_.has_output()) {
+        change();
+        flush(now);
+    }
     return worked;
 }
 
@@ -134,6 +152,7 @@ bool Stack::receive(Link& link, Time now) noexcept {
         if (count == 0) {
             return round != 0;
         }
+        change();
         for (std::uint16_t i = 0; i + 1 < count; ++i) {
             tcp_.announce(goes_on(*packets[i], *packets[i + 1]));
             input_frame(link, packets[i], now);

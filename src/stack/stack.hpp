@@ -6,7 +6,9 @@
 // in as arguments. Nothing in here points outside the arena and the packet memory, so a forked child uses the same stack at the same addresses.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <span>
 
 #include "base/arena.hpp"
@@ -48,14 +50,31 @@ public:
 
     // ---- the lock
     void lock(std::uint32_t tid) noexcept {
-        if (lock_.lock(tid) == RobustLock::Outcome::taken_from_dead) {
+        if (lock_.lock(tid) == RobustLock::Outcome::taken_from_dead) [[unlikely]] {
             holder_died_ = true;
+            left_by_dead_ = std::max(left_by_dead_, doing_);
         }
+        change();
         pmd::borrow_lcore(lcore_);
     }
-    void unlock() noexcept { lock_.unlock(); }
+    void unlock() noexcept {
+        rest();
+        lock_.unlock();
+    }
+    // What the holder is at: if it dies, whoever comes next knows how much there is to repair (socket/repair.cpp). Taking the lock is the beginning of a
+    // change; whoever goes on holding it over a state that others may find says so by rest(), and by change() when that is over. poll() works from either.
+    enum class Doing : std::uint8_t { resting, receiving, changing };
+    void change() noexcept { set_doing(Doing::changing); }
+    void rest() noexcept { set_doing(Doing::resting); }
+    bool has_holder_died() const noexcept { return holder_died_; }
+    Doing left_by_dead() const noexcept { return left_by_dead_; }
+    void repaired() noexcept {
+        left_by_dead_ = Doing::resting;
+        holder_died_ = false;
+    }
     bool is_locked() const noexcept { return lock_.holder() != 0; }  // by somebody, a moment ago
     bool is_wanted() const noexcept { return lock_.is_wanted(); }
+    void forget_spinners() noexcept { lock_.forget_spinners(); }
 
     // ---- with the lock held
     // One round of work. True when a frame arrived or a timer fired.
@@ -67,6 +86,15 @@ public:
         }
         ipv4_.flush(now);
     }
+    // For socket/repair.cpp. The packets of a stack that is whole, but for what sockets alone know.
+    template <class F>
+    void for_each_packet(F f) const noexcept {
+        ipv4_.for_each_packet(f);
+        tcp_.for_each_packet(f);
+    }
+    pmd::Fragments* fragments() noexcept { return fragments_; }
+    // Empties all tables and forgets all packets, which are the caller's to find again. Addresses, routes, counters and the layer above stay.
+    void start_over(Time now) noexcept;
     // When poll wants to be called at the latest, for timers.
     Time next_deadline() const noexcept;
 
@@ -103,9 +131,18 @@ private:
         packet->free();
     }
 
+    // Nothing else may be moved across it.
+    void set_doing(Doing what) noexcept {
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+        doing_ = what;
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+
     RobustLock lock_;
     unsigned lcore_;
+    Doing doing_ = Doing::resting;
     bool holder_died_ = false;
+    Doing left_by_dead_ = Doing::resting;
     Arena arena_;
     Counters counters_;
     Tunables tunables_;

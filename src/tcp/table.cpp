@@ -138,6 +138,7 @@ void Tcp::destroy(Connection& c) noexcept {
         held_ = nullptr;
     }
     connections_.destroy(&c);
+    __atomic_store_n(&c.is_hashed, false, __ATOMIC_RELAXED);  // for tell_peers(); an atomic one is not left out as a store to what is dead
 }
 
 void Tcp::leave_path(Connection& c) noexcept {

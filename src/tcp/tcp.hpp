@@ -10,6 +10,7 @@
 //   path_mtu   how large a segment may be (RFC 1191, 4821)
 //   buffers   how much a program may write, a peer send; error_queue: time stamps, completions; urgent: MSG_OOB
 //   timers    what happens when nothing does (RFC 6298, keep-alive, TIME_WAIT)
+//   repair    after a process died in the middle of a change
 #pragma once
 
 #include <optional>
@@ -133,6 +134,30 @@ public:
     std::uint32_t out_of_order_packets() const noexcept { return ooo_packets_; }  // of all connections
     // Frees the packets of all connections that are in the table or in an accept queue; for the stack's end.
     void free_packets() noexcept;
+    // After a death in the middle of a change (socket/repair.cpp): start_over() empties the tables and forgets all that is half done; tell_peers() resets the
+    // connections there were, as far as what is left of them tells; revive() makes one that a socket holds anew, at its place: closed, with ECONNRESET, or a
+    // listener that listens; false: it is none. finish_repair() frees the rest.
+    void start_over(Time now) noexcept;
+    std::uint32_t tell_peers(Time now) noexcept;
+    bool revive(Connection& c, void* owner, Time now) noexcept;
+    bool revive(Listener& listener, void* owner) noexcept;
+    void finish_repair() noexcept;
+    // All packets of connections in the table or in an accept queue.
+    template <class F>
+    void for_each_packet(F f) const noexcept {
+        for_each_connection([&f](const Connection& c) { for_each_packet_of(c, f); });
+        for_each_listener([&f](const Listener& listener) {
+            for (const Connection* c = listener.accept_head; c != nullptr; c = c->list_next) {
+                for_each_packet_of(*c, f);
+            }
+        });
+    }
+    template <class F>
+    static void for_each_packet_of(const Connection& c, F& f) noexcept {
+        for (const PacketQueue* queue : {&c.rcv_queue, &c.snd_queue, &c.ooo_queue, &c.error_queue}) {
+            queue->for_each(f);
+        }
+    }
     std::uint32_t orphans_with_data() const noexcept;  // released, but not all they wrote is acknowledged
     // Looks how many packets are left. Less than an eighth: pressure, and buffers and windows stay small. Less than a sixteenth: exhausted, and writes and data that
     // the program does not read have to wait, so that ACKs still find packets to come in. True when they are short.
@@ -184,6 +209,9 @@ private:
         context_.counters.count(reason);
         packet->free();
     }
+
+    // repair.cpp
+    void tell_peer(const Connection& c, const Path& path, Seq seq, std::uint8_t flags, Time now) noexcept;
 
     // input.cpp
     std::optional<DropReason> parse(Packet& packet, const Ipv4Verdict& ip, Segment& seg) const noexcept;

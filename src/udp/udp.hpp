@@ -98,6 +98,11 @@ public:
     static void drop_reports(UdpEndpoint& endpoint) noexcept;
 
     void free_packets() noexcept;  // for the stack's end
+    // After a death in the middle of a change (socket/repair.cpp): start_over() empties the tables; revive() makes an endpoint that a socket holds anew, at
+    // its place, bound and connected as it was and without a datagram; false: it is none. finish_repair() frees the rest.
+    void start_over() noexcept;
+    bool revive(UdpEndpoint& endpoint, void* owner) noexcept;
+    void finish_repair() noexcept;
     std::uint32_t endpoints_used() const noexcept { return endpoints_.used(); }
     void set_memory_pressure(bool on) noexcept { memory_pressure_ = on; }
     template <class F>

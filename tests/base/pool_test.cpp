@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <set>
 
 #include "base/arena.hpp"
@@ -38,6 +39,25 @@ TEST_F(PoolTest, gives_out_as_many_as_it_holds_and_then_null) {
     EXPECT_EQ(pool_.try_create(alive_), nullptr);
     EXPECT_EQ(pool_.used(), capacity);
     EXPECT_EQ(alive_, 8);
+}
+
+TEST_F(PoolTest, is_made_anew_from_those_that_live) {
+    std::set<Thing*> things;
+    for (std::uint32_t i = 0; i < capacity - 1; ++i) {
+        things.insert(pool_.try_create(alive_));
+    }
+    Thing* const kept = *std::next(things.begin(), 2);
+    pool_.relink([&](const Thing& each) { return &each == kept; });
+    EXPECT_EQ(pool_.used(), 1U);
+    std::set<Thing*> fresh;
+    for (std::uint32_t i = 0; i < capacity - 1; ++i) {
+        fresh.insert(pool_.try_create(alive_));
+    }
+    EXPECT_EQ(fresh.size(), capacity - 1);
+    EXPECT_FALSE(fresh.contains(kept));
+    EXPECT_EQ(pool_.try_create(alive_), nullptr);
+    EXPECT_TRUE(pool_.has_slot(kept));
+    EXPECT_FALSE(pool_.has_slot(reinterpret_cast<Thing*>(reinterpret_cast<std::byte*>(kept) + 8)));
 }
 
 TEST_F(PoolTest, gives_a_returned_slot_out_again) {

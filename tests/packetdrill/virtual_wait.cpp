@@ -16,6 +16,7 @@ void arm_interrupts(Layer&) noexcept {}
 void disarm_interrupts(Layer&) noexcept {}
 void send_keeper_to_nap(Layer&) noexcept {}
 void clear_rx_events(const Layer&) noexcept {}
+void wake_all(Layer&) noexcept {}
 
 ThreadState& this_thread() noexcept {
     if (thread_state.tid == 0) {

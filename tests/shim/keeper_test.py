@@ -280,7 +280,6 @@ class Keeper(unittest.TestCase):
         rest = peer.do(f"twice = memoryview(bytes(piece({half}, PERIOD)) * 2); out = receive(c[0])")
         self.assertEqual(rest, [sent - half, "EOF", True])
 
-    @unittest.skip("what a process leaves half done that dies inside the lock is not mended yet: docs/progress.md")
     def test_whenever_a_sender_is_killed_its_connection_ends(self):
         """Inside the stack's lock the connection may be reset; outside nothing that was taken may be lost."""
         seed, size = 7, 65536
@@ -408,7 +407,6 @@ class Keeper(unittest.TestCase):
         server.begin("serve(listener, a[0])")
         self.expect_service(peer)
 
-    @unittest.skip("what a process leaves half done that dies inside the lock is not mended yet: docs/progress.md")
     def test_whenever_a_child_is_killed_nobody_hangs(self):
         """Inside the stack's lock connections may be reset; whoever asks learns it."""
         seed = 3
