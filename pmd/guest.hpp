@@ -41,12 +41,6 @@ std::uint16_t queue_for_keeper(std::uint16_t port, std::span<Packet* const> pack
 void send_for_guests(GuestQueues& queues, Port& port, Time now) noexcept;
 
 // After a death in the middle of a change (pool_repair.hpp).
-template <class F>
-void for_each_queued(const GuestQueues& queues, F f) noexcept {
-    for (const GuestQueues::Queue& queue : queues.of) {
-        std::for_each_n(queue.frames.begin(), std::min(queue.count, GuestQueues::frames_max), [&f](Packet* each) { f(*each); });
-    }
-}
 inline void empty(GuestQueues& queues) noexcept {
     std::ranges::for_each(queues.of, [](GuestQueues::Queue& each) { each.count = 0; });
 }

@@ -25,6 +25,7 @@ constexpr std::size_t fds_max = Invitation::pieces_max + Invitation::numbers_max
 constinit Invitation prepared{};
 constinit std::array<int, fds_max> prepared_fds{};
 constinit bool is_prepared = false;
+constinit Invitation accepted{};  // the last
 
 // The linker's build id of the object that holds this code. All zero where it has none, which nobody trusts.
 std::array<unsigned char, 20> own_build() {
@@ -58,6 +59,10 @@ bool is_acceptable(const Invitation& invitation, std::string_view facts, long si
            fds == invitation.piece_count + invitation.number_count;
 }
 
+void unmap_pieces(const Invitation& invitation, std::size_t count) noexcept {
+    std::for_each_n(invitation.pieces.begin(), count, [](const Invitation::Piece& each) { sys::call(SYS_munmap, static_cast<long>(each.address), static_cast<long>(each.size)); });
+}
+
 // All or nothing.
 bool map_pieces(const Invitation& invitation, std::span<const int> fds) noexcept {
     for (std::size_t i = 0; i < invitation.piece_count; ++i) {
@@ -65,9 +70,7 @@ bool map_pieces(const Invitation& invitation, std::span<const int> fds) noexcept
         const long mapped = sys::call(SYS_mmap, static_cast<long>(piece.address), static_cast<long>(piece.size), PROT_READ | PROT_WRITE,
                                       MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fds[i], static_cast<long>(piece.offset));
         if (mapped != static_cast<long>(piece.address)) {
-            for (std::size_t other = 0; other < i; ++other) {
-                sys::call(SYS_munmap, static_cast<long>(invitation.pieces[other].address), static_cast<long>(invitation.pieces[other].size));
-            }
+            unmap_pieces(invitation, i);
             return false;
         }
     }
@@ -150,10 +153,20 @@ Joined join(const std::string& name, std::string_view facts, Duration silent) {
     }
     const bool is_mapped = map_pieces(invitation, got);
     std::ranges::for_each(got.first(invitation.piece_count), [](int each) { sys::close(each); });
-    if (!is_mapped || !place_descriptors(invitation, got.subspan(invitation.piece_count))) {
+    if (!is_mapped) {
         return {Joining::refused, nullptr};
     }
+    if (!place_descriptors(invitation, got.subspan(invitation.piece_count))) {
+        unmap_pieces(invitation, invitation.piece_count);
+        return {Joining::refused, nullptr};
+    }
+    accepted = invitation;
     return {Joining::joined, reinterpret_cast<void*>(invitation.stack)};
+}
+
+void undo_join() noexcept {
+    unmap_pieces(accepted, accepted.piece_count);
+    std::for_each_n(accepted.numbers.begin(), accepted.number_count, [](int number) { close_ours(number); });
 }
 
 }  // namespace shunt::pmd

@@ -45,5 +45,7 @@ struct Joined {
 };
 // Asks the holder of the claim. Blocks for `silent` at most when it does not answer.
 Joined join(const std::string& name, std::string_view facts, Duration silent);
+// What it has mapped and put into the table of descriptors goes again.
+void undo_join() noexcept;
 
 }  // namespace shunt::pmd

@@ -285,6 +285,25 @@ void take_over_links() noexcept {
     if (std::ranges::any_of(memif::watches, [](const memif::Watch& each) { return each.is_on.load() && memif::is_up(*each.device); })) {
         memif::share_all();   // connected before the keeper lived
     }
+    // One that has come after another has not its alarms.
+    for (std::size_t port = 0; port < memif::watches.size(); ++port) {
+        if (memif::watches[port].is_on.load()) {
+            rte_eal_alarm_cancel(memif::look_after, reinterpret_cast<void*>(port));
+            rte_eal_alarm_set(memif::retry_us / 10, memif::look_after, reinterpret_cast<void*>(port));
+        }
+    }
+}
+
+std::uint64_t links_state() noexcept {
+    std::array<int, 4 * memif::ports_max> open{};
+    std::uint64_t state = memif::gates != nullptr ? memif::gates->generation.load() : 0;
+    for (const int fd : std::span(open).first(memif::connected(open))) {
+        state = state * 1'000'003 + static_cast<std::uint64_t>(fd);
+    }
+    for (const memif::Watch& each : memif::watches) {
+        state = state * 3 + (each.is_on.load() && memif::is_up(*each.device) ? 1 : 0);
+    }
+    return state;
 }
 
 void look_at_links() noexcept {

@@ -50,11 +50,29 @@ bool PoolRepair::has(const void* object) const noexcept {
     return false;
 }
 
+// A packet stands in one queue, and what was on its way out is given up: so one reference is right, whatever the dead one took or gave back.
 void PoolRepair::keep(Packet& packet) noexcept {
-    rte_mbuf* segment = packet.mbuf();
-    while (segment != nullptr && has(segment) && (Packet::from(segment)->meta().lent_to & kept) == 0) {
-        Packet::from(segment)->meta().lent_to |= kept;
-        segment = segment->next;
+    for (rte_mbuf* segment = packet.mbuf(); segment != nullptr && has(segment) && !is_kept(segment); segment = segment->next) {
+        keep_one(segment);
+    }
+}
+
+bool PoolRepair::is_kept(rte_mbuf* buffer) noexcept { return (Packet::from(buffer)->meta().lent_to & kept) != 0; }
+
+void PoolRepair::keep_one(rte_mbuf* buffer) noexcept {
+    Packet::from(buffer)->meta().lent_to |= kept;
+    if (knows_all_) {
+        rte_mbuf_refcnt_set(buffer, 1);
+    }
+}
+
+// Of a packet that has its bytes in another (Packet::view).
+void PoolRepair::keep_viewed(rte_mbuf* view) noexcept {
+    rte_mbuf* viewed = rte_mbuf_from_indirect(view);
+    if (has(viewed) && is_kept(viewed)) {
+        rte_mbuf_refcnt_update(viewed, knows_all_ ? 1 : 0);
+    } else if (has(viewed)) {
+        keep_one(viewed);
     }
 }
 
@@ -92,8 +110,15 @@ bool PoolRepair::finish() noexcept {
     }
     for_each(
         [](Packet& packet, void* self) {
+            if (is_kept(packet.mbuf()) && RTE_MBUF_CLONED(packet.mbuf())) {
+                static_cast<PoolRepair*>(self)->keep_viewed(packet.mbuf());
+            }
+        },
+        this);
+    for_each(
+        [](Packet& packet, void* self) {
             const auto& repair = *static_cast<PoolRepair*>(self);
-            if ((packet.meta().lent_to & kept) != 0) {
+            if (is_kept(packet.mbuf())) {
                 packet.meta().lent_to &= static_cast<std::uint16_t>(~kept);
             } else if (repair.knows_all_) {
                 rte_pktmbuf_init(repair.pool_, nullptr, packet.mbuf(), 0);

@@ -7,6 +7,7 @@
 #include "pmd/packet.hpp"
 #include "pmd/port.hpp"
 
+struct rte_mbuf;
 struct rte_mempool;
 
 namespace shunt::pmd {
@@ -32,6 +33,9 @@ public:
 private:
     void for_each(void (*f)(Packet& packet, void* context), void* context) noexcept;
     bool has(const void* object) const noexcept;
+    static bool is_kept(rte_mbuf* buffer) noexcept;
+    void keep_one(rte_mbuf* buffer) noexcept;
+    void keep_viewed(rte_mbuf* view) noexcept;
 
     rte_mempool* pool_;
     bool knows_all_ = true;

@@ -94,13 +94,11 @@ public:
     // After a death in the middle of a change: as new, without a packet; stations that have answered are remembered, and asked again.
     void start_over(Time now) noexcept;
     bool has_output() const noexcept { return outbox_count_ != 0; }
+    void drop_output() noexcept { outbox_count_ = 0; }  // the packets are the caller's to find again
     template <class F>
     void for_each_packet(F f) const noexcept {
         for (const Neighbour& entry : neighbours_) {
             entry.pending.for_each(f);
-        }
-        for (unsigned i = 0; i < outbox_count_; ++i) {
-            f(*outbox_[i]);
         }
     }
     std::span<const Neighbour> neighbours() const noexcept { return neighbours_; }

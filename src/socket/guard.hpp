@@ -62,8 +62,8 @@ void send_keeper_to_nap(Layer& layer) noexcept;
 void bury(Guard& guard, int row) noexcept;
 // What the library has lent to a process that is no more. With the lock held.
 void take_back_packets(Layer& layer, int row) noexcept;
-// This process gets its row.
-void enter_process(Layer& layer) noexcept;
+// This process gets its row. False: it comes too late.
+bool enter_process(Layer& layer) noexcept;
 
 // Whoever sleeps looks again. With the lock held.
 void wake_all(Layer& layer) noexcept;

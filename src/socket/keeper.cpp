@@ -16,6 +16,7 @@
 #include "pmd/keeper_calls.hpp"
 #include "pmd/port_inline.hpp"
 #include "socket/guard.hpp"
+#include "socket/keeper_spare.hpp"
 
 namespace shunt::socket {
 namespace {
@@ -93,12 +94,13 @@ public:
     static constexpr std::uint64_t term = processes_max, asked = processes_max + 1;
 
     void open() noexcept {
+        close();
         set_ = move_up(sys::epoll_create1(EPOLL_CLOEXEC));
         const std::uint64_t mask = std::uint64_t{1} << (SIGTERM - 1);
         signal_fd_ = move_up(sys::call(SYS_signalfd4, -1, sys::word(&mask), sizeof mask, SFD_NONBLOCK | SFD_CLOEXEC));
         add(signal_fd_, term);
+        has_events_ = true;  // whoever has died meanwhile is found by a look at all
         std::ranges::for_each(pmd::kept_claims(), [this](const pmd::Claim& claim) { claim.fd >= 0 ? add(claim.fd, asked) : void(); });
-        pidfds_.fill(-1);
     }
     int fd() const noexcept { return set_; }
     bool is_asked_to_leave() const noexcept { return is_asked_to_leave_; }
@@ -143,6 +145,15 @@ public:
     void note_events() noexcept { has_events_ = true; }
 
 private:
+    // What a keeper had that was killed, and its spare has now.
+    void close() noexcept {
+        for (unsigned row = 0; row < processes_max; ++row) {
+            forget(row);
+        }
+        for (const int fd : {set_, signal_fd_}) {
+            fd >= 0 ? close_ours(fd) : void();
+        }
+    }
     void add(int fd, std::uint64_t data) noexcept {
         epoll_event event{};
         event.events = EPOLLIN;
@@ -159,6 +170,7 @@ private:
     }
     void forget(unsigned row) noexcept {
         if (pidfds_[row] >= 0) {
+            sys::epoll_ctl(set_, EPOLL_CTL_DEL, pidfds_[row], nullptr);  // our spare has it as well, so that closing does not do it
             close_ours(pidfds_[row]);
         }
         pidfds_[row] = -1;
@@ -181,7 +193,11 @@ private:
     }
 
     int set_ = -1, signal_fd_ = -1;
-    std::array<int, processes_max> pidfds_{};
+    std::array<int, processes_max> pidfds_ = [] {
+        std::array<int, processes_max> none{};
+        none.fill(-1);
+        return none;
+    }();
     std::array<std::int32_t, processes_max> pids_{};
     std::array<bool, processes_max> has_ended_{};
     std::uint32_t known_ = 0;
@@ -193,6 +209,7 @@ private:
 
 Layer* kept = nullptr;
 Watch watch;
+Spare spare;
 bool rang = false;  // a port's interrupt has ended the last nap
 bool was_called = false;  // a program has something for us
 
@@ -237,6 +254,7 @@ bool is_over(const Layer& layer) noexcept {
 }
 
 [[noreturn]] void leave() noexcept {
+    spare.end();
     const Time begun = kept->now();
     while (kept->stack->has_port() && kept->now() < begun + (watch.has_newcomer() ? farewell_to_newcomer : farewell)) {
         {
@@ -261,6 +279,7 @@ Nap bury_and_keep() noexcept {
             watch.look(guard);
             watch.answer(*kept);
             ends = is_over(*kept);
+            kept->is_closed = ends;
         }
         if (ends) {
             leave();
@@ -273,6 +292,7 @@ Nap bury_and_keep() noexcept {
 void wait_with_turns(int control_fd) noexcept {
     pmd::look_at_links();
     for (bool has_control = false; !has_control;) {
+        spare.tend(*kept, kept->now());
         const Nap nap = !rang && !std::exchange(was_called, false) && is_at_work(*kept) ? Nap{nap_beside_program} : bury_and_keep();
         rang = take(nap, *kept, control_fd, has_control);
     }
@@ -282,6 +302,7 @@ void wait_with_turns(int control_fd) noexcept {
 
 void run_keeper(Layer& layer) noexcept {
     kept = &layer;
+    spare = Spare();
     watch.open();
     pmd::take_over_links();
     if (pmd::has_control_loop()) {

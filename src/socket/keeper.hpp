@@ -22,7 +22,7 @@ Belongings take_stock();
 Outcome<void> start_keeper(Layer& layer, const Belongings& belongings, bool all_but_ours);
 // In a program that has joined a stack with a keeper.
 void know_keeper(const Layer& layer) noexcept;
-// False when it was killed: then nothing moves while the programs do not call.
+// False when it was killed, and no spare has taken its place: then nothing moves while the programs do not call.
 bool is_keeper_alive() noexcept;
 
 // Its life, from birth on (keeper_birth.cpp calls it).

@@ -40,6 +40,7 @@ struct Birth {
 };
 
 int keeper_pidfd = -1;
+std::int32_t known_keeper = 0;
 
 // The thread's table of thread-local storage (at fs:8) is of the program's heap. One entry in front of it holds its length.
 void move_thread_table() noexcept {
@@ -188,10 +189,17 @@ Outcome<void> start_keeper(Layer& layer, const Belongings& belongings, bool all_
 }
 
 void know_keeper(const Layer& layer) noexcept {
-    keeper_pidfd = move_up(sys::call(SYS_pidfd_open, layer.keeper_pid, 0));
+    if (keeper_pidfd >= 0) {
+        close_ours(keeper_pidfd);
+    }
+    known_keeper = layer.keeper_pid;
+    keeper_pidfd = move_up(sys::call(SYS_pidfd_open, known_keeper, 0));
 }
 
 bool is_keeper_alive() noexcept {
+    if (layer().keeper_pid != known_keeper) {  // its spare has taken its place
+        know_keeper(layer());
+    }
     pollfd ended{keeper_pidfd, POLLIN, 0};
     constexpr timespec at_once{};
     return keeper_pidfd >= 0 && sys::ppoll(&ended, 1, &at_once, nullptr) == 0;

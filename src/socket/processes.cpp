@@ -108,10 +108,14 @@ void note_guest(Layer& layer) noexcept {
 }
 }  // namespace
 
-void enter_process(Layer& layer) noexcept {
+bool enter_process(Layer& layer) noexcept {
     Guard guard(layer);
+    if (layer.is_closed) {
+        return false;
+    }
     this_process = layer.ledger.enter(Process::State::alive, static_cast<std::int32_t>(sys::getpid()), layer.now());
     note_guest(layer);
+    return true;
 }
 
 void leave_process() noexcept {

@@ -5,7 +5,7 @@
 // are made anew, at the same places: threads of the living that sleep in a call find their connection where it was, closed by ECONNRESET. Listeners listen on,
 // datagram sockets stay bound and connected; what was queued for either is lost.
 //
-// One who died while he only looked for frames (Doing::receiving) has changed nothing but the port and the packet pool; there the stack itself says what is in use.
+// One who died at the port (Doing::at_port) has changed nothing but that and the packet pool; there the stack itself says what is in use.
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -34,10 +34,11 @@ void repair_pool(Layer& layer, bool is_stack_whole) noexcept {
     }
     const auto keep = [&repair](Packet& packet) { repair.keep(packet); };
     if (layer.guest_queues != nullptr) {
-        is_stack_whole ? pmd::for_each_queued(*layer.guest_queues, keep) : pmd::empty(*layer.guest_queues);
+        pmd::empty(*layer.guest_queues);
     }
     repair.for_each_lent([&](Packet& packet) { is_lent(layer, packet) ? repair.keep(packet) : void(packet.meta().lent_to = 0); });
     if (is_stack_whole) {
+        stack.drop_output();
         stack.for_each_packet(keep);
         if (stack.fragments() != nullptr) {
             pmd::keep_fragments(*stack.fragments(), repair);
@@ -199,7 +200,7 @@ void repair(Layer& layer, std::uint32_t tid) noexcept {
     }
     if (layer.stack->left_by_dead() == Stack::Doing::changing) {
         start_over(layer);
-    } else if (layer.stack->left_by_dead() == Stack::Doing::receiving) {
+    } else if (layer.stack->left_by_dead() == Stack::Doing::at_port) {
         repair_pool(layer, true);
     }
     recount_sleepers(layer);

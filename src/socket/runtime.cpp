@@ -153,9 +153,13 @@ Stack* join_any(const config::Config& config, Duration silent) {
             pmd::become_guest(*layer->guest_queues);
         }
         set_layer(layer);
-        enter_process(*layer);
-        know_keeper(*layer);
-        return layer->stack;
+        if (enter_process(*layer)) {
+            know_keeper(*layer);
+            return layer->stack;
+        }
+        set_layer(nullptr);
+        pmd::guest_queues_here = nullptr;
+        pmd::undo_join();
     }
     return nullptr;
 }
@@ -370,7 +374,7 @@ Decision Runtime::decide_peer(bool is_tcp, const sockaddr* address, socklen_t le
                      reaches(to->address, is_v6) ? Decision{Side::ours, "the route is Shunt's"} : Decision{Side::kernel, "no route of Shunt's leads to the peer"});
 }
 
-// What the program has written is still on its way, and the keeper sees to it. Where that was killed: wait until the peers have it, as long as the link is
+// What the program has written is still on its way, and the keeper sees to it. Where that was killed, and nobody has come after it: wait until the peers have it, as long as the link is
 // up and something moves.
 void Runtime::finish() noexcept {
     if (!is_started() || is_keeper_alive()) {

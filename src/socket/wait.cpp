@@ -336,7 +336,6 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
         if (thread.has_deferred) {
             guard.yield();
         } else if (now >= spin_until) {
-            layer.stack->change();
             if (sleep(guard, what, ready, context)) {
                 return Wake::kernel_ready;
             }

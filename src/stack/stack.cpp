@@ -121,8 +121,9 @@ void Stack::start_over(Time now) noexcept {
 }
 
 bool Stack::poll(Time now) noexcept {
-    if (doing_ == Doing::resting) {
-        set_doing(Doing::receiving);
+    const bool was_resting = doing_ == Doing::resting;
+    if (was_resting) {
+        set_doing(Doing::at_port);
     }
     last_poll_ = pmd::is_guest() ? last_poll_ : now;  // the port is not polled by a guest
     counters_.count(Event::polls);
@@ -141,6 +142,9 @@ bool Stack::poll(Time now) noexcept {
     if (ipv4_.has_output()) {
         change();
         flush(now);
+    }
+    if (was_resting) {
+        rest();
     }
     return worked;
 }

@@ -63,7 +63,8 @@ public:
     }
     // What the holder is at: if it dies, whoever comes next knows how much there is to repair (socket/repair.cpp). Taking the lock is the beginning of a
     // change; whoever goes on holding it over a state that others may find says so by rest(), and by change() when that is over. poll() works from either.
-    enum class Doing : std::uint8_t { resting, receiving, changing };
+    // At the port: frames come and go, and the packet pool changes, but nothing else.
+    enum class Doing : std::uint8_t { resting, at_port, changing };
     void change() noexcept { set_doing(Doing::changing); }
     void rest() noexcept { set_doing(Doing::resting); }
     bool has_holder_died() const noexcept { return holder_died_; }
@@ -84,7 +85,10 @@ public:
         if (ipv4_.has_looped()) {
             input_looped(now);
         }
+        const Doing before = doing_;
+        set_doing(Doing::at_port);
         ipv4_.flush(now);
+        set_doing(before);
     }
     // For socket/repair.cpp. The packets of a stack that is whole, but for what sockets alone know.
     template <class F>
@@ -92,6 +96,7 @@ public:
         ipv4_.for_each_packet(f);
         tcp_.for_each_packet(f);
     }
+    void drop_output() noexcept { std::ranges::for_each(links(), &Link::drop_output); }
     pmd::Fragments* fragments() noexcept { return fragments_; }
     // Empties all tables and forgets all packets, which are the caller's to find again. Addresses, routes, counters and the layer above stay.
     void start_over(Time now) noexcept;

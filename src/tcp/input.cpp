@@ -95,8 +95,7 @@ void Tcp::input(Packet* packet, const Ipv4Verdict& ip, Time now) noexcept {
         }
         return;
     }
-    const std::uint32_t flow = seg.source * 31 + seg.source_port;
-    if (Listener* listener = find_listener(seg.destination, seg.destination_port, flow * 0x9E3779B1U >> 8)) {
+    if (Listener* listener = find_listener(seg)) {
         in_listen(*listener, seg, packet, now);
         return;
     }
@@ -564,8 +563,7 @@ void Tcp::in_time_wait(Connection& c, const Segment& seg, Packet* packet, Time n
     const std::int32_t later_by = has_stamps ? static_cast<std::int32_t>(seg.options.tsval - c.ts_recent) : 0;
     const bool newer = later_by > 0 || (later_by == 0 && seg.seq > c.rcv_nxt);
     if (seg.has(flag::syn) && !seg.has(flag::ack) && newer) {
-        Listener* listener = find_listener(seg.destination, seg.destination_port, seg.source_port);
-        if (listener != nullptr) {
+        if (Listener* listener = find_listener(seg)) {
             const Seq used_before = c.snd_nxt;
             finish(c, 0);
             in_listen(*listener, seg, packet, now, used_before);

@@ -60,8 +60,9 @@ Connection* Tcp::find(std::uint32_t local, std::uint16_t local_port, std::uint32
 }
 
 // An exact address goes before the wildcard; of several with SO_REUSEPORT the flow's hash chooses.
-Listener* Tcp::find_listener(std::uint32_t address, std::uint16_t port, std::uint32_t hash) const noexcept {
-    for (const std::uint32_t wanted : {address, std::uint32_t{0}}) {
+Listener* Tcp::find_listener(const Segment& seg) const noexcept {
+    const std::uint16_t port = seg.destination_port;
+    for (const std::uint32_t wanted : {seg.destination, std::uint32_t{0}}) {
         unsigned count = 0;
         for (Listener* l = listeners_by_port_[port]; l != nullptr; l = l->next) {
             count += l->local_address == wanted;
@@ -69,7 +70,7 @@ Listener* Tcp::find_listener(std::uint32_t address, std::uint16_t port, std::uin
         if (count == 0) {
             continue;
         }
-        unsigned nth = hash % count;
+        unsigned nth = ((seg.source * 31 + seg.source_port) * 0x9E3779B1U >> 8) % count;
         for (Listener* l = listeners_by_port_[port]; l != nullptr; l = l->next) {
             if (l->local_address == wanted && nth-- == 0) {
                 return l;

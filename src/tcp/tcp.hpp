@@ -193,7 +193,7 @@ private:
     // table.cpp
     std::uint32_t bucket_of(std::uint32_t local, std::uint16_t local_port, std::uint32_t remote, std::uint16_t remote_port) const noexcept;
     Connection* find(std::uint32_t local, std::uint16_t local_port, std::uint32_t remote, std::uint16_t remote_port) const noexcept;
-    Listener* find_listener(std::uint32_t address, std::uint16_t port, std::uint32_t hash) const noexcept;
+    Listener* find_listener(const Segment& seg) const noexcept;
     void insert(Connection& c) noexcept;
     void erase(Connection& c) noexcept;
     Connection* create(Time now) noexcept;

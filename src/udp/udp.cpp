@@ -168,20 +168,31 @@ Packet* Udp::take(UdpEndpoint& endpoint) noexcept {
 
 // The closest match wins: connected, then bound to the address, then to any; of equals with SO_REUSEPORT the flow's hash chooses.
 UdpEndpoint* Udp::find(std::uint32_t local, std::uint16_t local_port, std::uint32_t remote, std::uint16_t remote_port) const noexcept {
+    const auto score_of = [&](const UdpEndpoint& e) {
+        const bool is_other = (e.local_address != 0 && e.local_address != local) ||
+                              (e.is_connected() && (e.remote_address != remote || (e.remote_port != 0 && e.remote_port != remote_port)));
+        return is_other ? -1 : (e.is_connected() ? 2 : 0) + (e.local_address != 0 ? 1 : 0);
+    };
     UdpEndpoint* best = nullptr;
     int best_score = -1;
-    unsigned ties = 0;
+    std::uint32_t equals = 0;
     for (UdpEndpoint* e = by_port_[local_port]; e != nullptr; e = e->next) {
-        if ((e->local_address != 0 && e->local_address != local) || (e->is_connected() && (e->remote_address != remote || (e->remote_port != 0 && e->remote_port != remote_port)))) {
-            continue;
-        }
-        const int score = (e->is_connected() ? 2 : 0) + (e->local_address != 0 ? 1 : 0);
-        const bool shares = score == best_score && e->reuse_port && (remote * 31 + remote_port) * 0x9E3779B1U % (++ties + 1) == 0;
-        if (score > best_score || shares) {
-            ties = score > best_score ? 0 : ties;
-            best_score = score;
+        const int score = score_of(*e);
+        if (score > best_score) {
             best = e;
+            best_score = score;
+            equals = 1;
+        } else if (score >= 0 && score == best_score && best->reuse_port && e->reuse_port) {
+            ++equals;
         }
+    }
+    if (equals < 2) [[likely]] {
+        return best;
+    }
+    std::uint32_t nth = ((remote * 31 + remote_port) * 0x9E3779B1U >> 16) % equals;
+    while (nth != 0) {
+        best = best->next;
+        nth -= score_of(*best) == best_score && best->reuse_port;
     }
     return best;
 }

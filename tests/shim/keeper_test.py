@@ -17,6 +17,8 @@ import tempfile
 import time
 import unittest
 
+from keepers import Process, keepers_of
+
 BUILD = os.environ["SHUNT_TEST_BUILD_DIR"]
 SHUNT = os.path.join(BUILD, "bin", "shunt")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("SHUNT_", "LD_PRELOAD"))}
@@ -97,47 +99,6 @@ def wait_until(happened, seconds):
     end = time.monotonic() + seconds
     while not (found := happened()) and time.monotonic() < end:
         time.sleep(0.01)
-    return found
-
-
-# --- Processes as /proc shows them --------------------------------------------------------------------------------------------------
-class Process:
-    """One process; another that gets its number later is not taken for it."""
-
-    def __init__(self, pid):
-        self.pid = pid
-        self.began = self.stat()[19]
-
-    def stat(self):
-        """The fields behind the name: state, parent, process group, session, ..."""
-        with open(f"/proc/{self.pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()
-
-    def is_alive(self):
-        with contextlib.suppress(OSError):
-            fields = self.stat()
-            return fields[19] == self.began and fields[0] not in "ZX"
-        return False
-
-    def kill(self):
-        if self.is_alive():
-            os.kill(self.pid, signal.SIGKILL)
-
-    def __eq__(self, other):
-        return (self.pid, self.began) == (other.pid, other.began)
-
-    def __hash__(self):
-        return self.pid
-
-
-def keepers_of(wire):
-    """The processes called shunt-keeper that hold a socket with the wire's name: its claim, whatever else its name says."""
-    wanted = {f"socket:[{fields[6]}]" for line in pathlib.Path("/proc/net/unix").read_text().splitlines() if wire in line and (fields := line.split())}
-    found = set()
-    for name in pathlib.Path("/proc").glob("[0-9]*/comm"):
-        with contextlib.suppress(OSError):
-            if name.read_text() == "shunt-keeper\n" and any(os.readlink(fd) in wanted for fd in (name.parent / "fd").iterdir()):
-                found.add(Process(int(name.parent.name)))
     return found
 
 
@@ -226,8 +187,13 @@ class Keeper(unittest.TestCase):
     def tearDown(self):
         for guest in self.guests:
             guest.close()
-        for process in [*self.strays, *keepers_of(self.wire)]:
+        for process in self.strays:
             process.kill()
+        for _ in range(3):  # a keeper that is killed has a spare
+            keepers = keepers_of(self.wire)
+            for process in keepers:
+                process.kill()
+            wait_until(lambda: not keepers & keepers_of(self.wire), 1)
 
     # --- What the cases are made of -------------------------------------------------------------------------------------------------
     def server(self):
@@ -562,6 +528,26 @@ small = [b"x" * 65000 + bytes([i % 256]) for i in range(size // 2 // 65000)]
     @staticmethod
     def memory_kib(pid):
         return {name: int(kib) for name, kib in re.findall(r"^(\w+): +(\d+) kB", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)}
+
+    def test_a_killed_keeper_is_replaced(self):
+        server, peer = self.pair()
+        self.connect(server, peer)
+        server.do("threading.Thread(target=lambda: serve(listener, a[0]), daemon=True).start()")
+        for number in range(3):
+            time.sleep(0.3)  # a keeper has a spare when its links have been at rest for a moment
+            killed = server.need_keeper()
+            killed.kill()
+            found = wait_until(lambda: keepers_of(self.wire) - {killed, peer.keeper}, 2)
+            self.assertTrue(found, f"nobody has come after keeper {number}")
+            (server.keeper,) = found
+            self.expect_service(peer)
+        # The new one sees to the link and buries the dead, as the first would have done.
+        peer.kill()
+        peer.keeper.kill()
+        other = Guest(self, PEER).start_stack(PEER)
+        self.assertEqual(other.do(f"d = socket.create_connection(('{SERVER}', {PORT}), 10); out = echoes(d)"), True, "by a link that has come up anew")
+        server.kill()
+        self.assertEqual(other.do("out = receive(d)[1]"), "EOF")
 
     def test_a_program_whose_keeper_was_killed_goes_on_and_ends_its_own_way(self):
         for whose in ("server", "peer"):  # the end of the wire that has waited for the other, and the other

@@ -1,5 +1,6 @@
 """Programs that share a stack without having been forked from one another: those of one launch over the loop, those that name one link and have one
 address, those that are executed with a socket, those that are sent one in a message."""
+import json
 import os
 import subprocess
 import sys
@@ -28,6 +29,39 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=15) as s:
         while len(got) < len(block): got += s.recv(65536)
         assert got == block
 print("echoed")
+"""
+
+# One of several that share a port: says which of them it is.
+ONE_OF_MANY = """
+import os, socket, sys, threading
+listener, datagrams = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+for each in (listener, datagrams):
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    each.bind((sys.argv[1], int(sys.argv[2])))
+listener.listen()
+def answer():
+    while True: datagrams.sendto(b"%d" % os.getpid(), datagrams.recvfrom(9)[1])
+threading.Thread(target=answer, daemon=True).start()
+print("listens", flush=True)
+while True:
+    with listener.accept()[0] as peer: peer.sendall(b"%d" % os.getpid())
+"""
+
+# From how many flows each of them is heard; and each flow hears one only.
+ASKS_MANY = """
+import collections, json, socket, sys
+to, counts = (sys.argv[1], int(sys.argv[2])), [collections.Counter(), collections.Counter()]
+for _ in range(120):
+    with socket.create_connection(to, timeout=15) as s: counts[0][s.recv(99).decode()] += 1
+    with socket.socket(type=socket.SOCK_DGRAM) as u:
+        u.settimeout(15)
+        answers = set()
+        for _ in range(3):
+            u.sendto(b"who?", to)
+            answers.add(u.recv(99).decode())
+        assert len(answers) == 1, answers
+        counts[1][answers.pop()] += 1
+print(json.dumps([sorted(each.values()) for each in counts]))
 """
 
 # A connection of its own to itself; the accepted end goes to another program, which answers.
@@ -82,8 +116,8 @@ class Sharing(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
         return done.stdout
 
-    def start_server(self, *arguments, **options):
-        server = subprocess.Popen(python(SERVER, *arguments, **options), env=CLEAN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def start_server(self, *arguments, code=SERVER, **options):
+        server = subprocess.Popen(python(code, *arguments, **options), env=CLEAN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(server.communicate, timeout=SECONDS)
         self.addCleanup(server.kill)
         self.assertEqual(server.stdout.readline(), "listens\n")
@@ -102,6 +136,13 @@ class Sharing(unittest.TestCase):
             self.start_server("10.97.0.1", port, link=self.wire, address="10.97.0.1")
         for port in (7003, 7001, 7002):
             self.assertEqual(self.run_to_end(python(CLIENT, "10.97.0.1", port, link=self.wire, address="10.97.0.2")), "echoed\n")
+
+    def test_programs_that_share_a_port_share_its_flows(self):
+        for _ in range(3):
+            self.start_server("10.97.0.1", 7001, code=ONE_OF_MANY, link=self.wire, address="10.97.0.1")
+        for counts in json.loads(self.run_to_end(python(ASKS_MANY, "10.97.0.1", 7001, link=self.wire, address="10.97.0.2"))):
+            self.assertEqual((len(counts), sum(counts)), (3, 120))
+            self.assertGreater(counts[0], 20, counts)
 
     def test_one_that_joined_may_connect_and_outlive_the_first(self):
         self.start_server("10.97.0.1", 7001, link=self.wire, address="10.97.0.1")

@@ -73,6 +73,30 @@ TEST_F(UdpTest, a_datagram_reaches_the_socket_on_its_port_with_its_senders_addre
     host.udp().close(*endpoint);
 }
 
+TEST_F(UdpTest, of_sockets_that_share_a_port_each_gets_its_part_of_the_flows_and_all_of_a_flow) {
+    constexpr int sockets = 4, flows = 4000;
+    std::array<UdpEndpoint*, sockets> shared{};
+    for (UdpEndpoint*& each : shared) {
+        each = open();
+        each->reuse_port = true;
+        ASSERT_TRUE(host.udp().bind(*each, 0, 9));
+    }
+    std::array<int, sockets> got{};
+    for (int flow = 0; flow < flows; ++flow) {
+        receive("once", 9, ip(10, 0, 0, 1), static_cast<std::uint16_t>(1000 + flow));
+        receive("again", 9, ip(10, 0, 0, 1), static_cast<std::uint16_t>(1000 + flow));
+        for (int i = 0; i < sockets; ++i) {
+            if (take(*shared[static_cast<std::size_t>(i)])) {
+                ++got[static_cast<std::size_t>(i)];
+                EXPECT_EQ(take(*shared[static_cast<std::size_t>(i)]), "again");
+            }
+        }
+    }
+    for (const int each : got) {
+        EXPECT_NEAR(each, flows / sockets, flows / 20);
+    }
+}
+
 TEST_F(UdpTest, a_datagram_is_sent_with_good_checksums) {
     UdpEndpoint* endpoint = open(0, 5000);
     for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{64}, std::size_t{1472}}) {
