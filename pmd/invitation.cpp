@@ -133,9 +133,16 @@ long send_invitation(int fd, const sockaddr* to, socklen_t size) noexcept {
 }
 
 Joined join(const std::string& name, std::string_view facts, Duration silent) {
-    const int fd = ask_holder(name, verb_join);
+    // Many may ask at once, and a socket takes ten questions (net.unix.max_dgram_qlen).
+    constexpr timespec pause{0, 5'000'000};
+    const auto until = std::chrono::steady_clock::now() + silent;
+    int fd = ask_holder(name, verb_join);
+    while (fd == -EAGAIN && std::chrono::steady_clock::now() < until) {
+        sys::call(SYS_nanosleep, sys::word(&pause), 0);
+        fd = ask_holder(name, verb_join);
+    }
     if (fd < 0) {
-        return {};
+        return {fd == -EAGAIN ? Joining::silent : Joining::nobody, nullptr};
     }
     pollfd readable{fd, POLLIN, 0};
     const timespec patience{static_cast<time_t>(silent.count() / 1'000'000'000), static_cast<long>(silent.count() % 1'000'000'000)};
@@ -149,7 +156,7 @@ Joined join(const std::string& name, std::string_view facts, Duration silent) {
     if (!is_acceptable(invitation, facts, size, count)) {
         std::ranges::for_each(got, [](int each) { sys::close(each); });
         const bool has_no_programs = size > 0 && count == 0;   // its holder leaves
-        return {has_no_programs ? Joining::nobody : Joining::refused, nullptr};
+        return {size < 0 ? Joining::silent : has_no_programs ? Joining::nobody : Joining::refused, nullptr};
     }
     const bool is_mapped = map_pieces(invitation, got);
     std::ranges::for_each(got.first(invitation.piece_count), [](int each) { sys::close(each); });

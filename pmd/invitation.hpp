@@ -38,7 +38,7 @@ bool prepare_invitation(const void* stack, std::span<const int> descriptors, std
 // The keeper's side, for claim.hpp's answer(): -errno.
 long send_invitation(int fd, const sockaddr* to, socklen_t size) noexcept;
 
-enum class Joining { nobody, refused, joined };  // refused: other facts, another build, no room at the addresses, or a holder that does not answer
+enum class Joining { nobody, refused, silent, joined };  // refused: other facts, another build, no room at the addresses; silent: a holder that does not answer
 struct Joined {
     Joining outcome = Joining::nobody;
     void* stack = nullptr;

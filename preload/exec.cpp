@@ -4,6 +4,7 @@
 // A call that fails at once (there is no such program) must change nothing: what others hold as well is taken back. What nobody else holds is
 // closed for good, and only where the program can be executed.
 #include <fcntl.h>
+#include <spawn.h>
 #include <unistd.h>
 
 #include <cstdarg>
@@ -132,6 +133,24 @@ void copy_words(char** to, const char* first, va_list list) noexcept {
     }
 }
 
+using Spawn = int(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*, char* const*, char* const*);
+
+int spawn(Spawn* how, pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions, const posix_spawnattr_t* attributes, char* const* words, char* const* variables) {
+    const bool may_inherit = active && is_this_process() && socket::Runtime::instance().is_started();
+    if (may_inherit) {
+        mark_for_spawn();
+    }
+    pid_t born = 0;
+    const int error = how(&born, path, actions, attributes, words, variables);
+    if (error == 0 && may_inherit) {
+        hand_on_to_spawned(born);
+    }
+    if (error == 0 && pid != nullptr) {
+        *pid = born;
+    }
+    return error;
+}
+
 }  // namespace
 
 void keep_settings() {
@@ -191,6 +210,16 @@ SHUNT_EXPORT int fexecve(int fd, char* const* words, char* const* given) noexcep
     RESTORE_SETTINGS(variables, given)
     const Departure departure(true);
     return real.fexecve(fd, words, variables);
+}
+SHUNT_EXPORT int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions, const posix_spawnattr_t* attributes, char* const* words,
+                             char* const* given) noexcept {
+    RESTORE_SETTINGS(variables, given)
+    return spawn(real.posix_spawn, pid, path, actions, attributes, words, variables);
+}
+SHUNT_EXPORT int posix_spawnp(pid_t* pid, const char* name, const posix_spawn_file_actions_t* actions, const posix_spawnattr_t* attributes, char* const* words,
+                              char* const* given) noexcept {
+    RESTORE_SETTINGS(variables, given)
+    return spawn(real.posix_spawnp, pid, name, actions, attributes, words, variables);
 }
 SHUNT_EXPORT int execl(const char* path, const char* first, ...) noexcept {
     COLLECT_WORDS(words, first);

@@ -316,20 +316,59 @@ int send_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags) {
 }
 
 // Descriptors of ours may be in it.
+bool may_carry(const msghdr& message) noexcept {
+    return message.msg_controllen >= CMSG_LEN(sizeof(int)) && active && is_this_process();
+}
+
 ssize_t send_by_kernel(int fd, const msghdr* message, int flags) {
-    if (active && is_this_process() && !is_bad_pointer(message) && message->msg_controllen >= CMSG_LEN(sizeof(int))) [[unlikely]] {
-        pass_on(*message);
+    if (is_bad_pointer(message) || !may_carry(*message)) [[likely]] {
+        return real.sendmsg(fd, message, flags);
     }
-    return real.sendmsg(fd, message, flags);
+    pass_on(*message);
+    const ssize_t result = real.sendmsg(fd, message, flags);
+    if (result < 0) {
+        const int error = errno;
+        take_back(*message);
+        errno = error;
+    }
+    return result;
 }
 ssize_t receive_by_kernel(int fd, msghdr* message, int flags) {
     const ssize_t result = real.recvmsg(fd, message, flags);
-    if (result >= 0 && active && is_this_process() && message->msg_controllen >= CMSG_LEN(sizeof(int))) [[unlikely]] {
+    if (result >= 0 && may_carry(*message)) [[unlikely]] {
         const int error = errno;
         take_in(*message);
         errno = error;
     }
     return result;
+}
+
+int send_many_by_kernel(int fd, mmsghdr* messages, unsigned count, int flags) {
+    const std::span all(messages, is_bad_pointer(messages) ? 0 : count);
+    const auto carries = [](const mmsghdr& each) { return may_carry(each.msg_hdr); };
+    if (std::ranges::none_of(all, carries)) [[likely]] {
+        return real.sendmmsg(fd, messages, count, flags);
+    }
+    const auto for_those_from = [&](int first, auto act) {
+        for (const mmsghdr& each : all.subspan(static_cast<std::size_t>(first))) {
+            carries(each) ? act(each.msg_hdr) : void();
+        }
+    };
+    for_those_from(0, pass_on);
+    const int sent = real.sendmmsg(fd, messages, count, flags);
+    const int error = errno;
+    for_those_from(std::max(sent, 0), take_back);
+    errno = error;
+    return sent;
+}
+int receive_many_by_kernel(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
+    const int got = real.recvmmsg(fd, messages, count, flags, timeout);
+    const int error = errno;
+    for (const mmsghdr& each : std::span(messages, static_cast<std::size_t>(std::max(got, 0)))) {
+        may_carry(each.msg_hdr) ? take_in(each.msg_hdr) : void();
+    }
+    errno = error;
+    return got;
 }
 
 }  // namespace
@@ -416,7 +455,7 @@ SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
 }
 SHUNT_EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
     const Word word = fds.find(fd);
-    return word.is_socket() || word.is_candidate() ? send_many(fd, word, messages, count, flags) : real.sendmmsg(fd, messages, count, flags);
+    return word.is_socket() || word.is_candidate() ? send_many(fd, word, messages, count, flags) : send_many_by_kernel(fd, messages, count, flags);
 }
 SHUNT_EXPORT int __sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
     return sendmmsg(fd, messages, count, flags);
@@ -450,7 +489,7 @@ SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
 SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
     Word word = fds.find(fd);
     int passed = 0;
-    if (!word.is_socket() && is_kernels(fd, word, flags | waits(messages, count), passed, [&] { return real.recvmmsg(fd, messages, count, flags, timeout); })) {
+    if (!word.is_socket() && is_kernels(fd, word, flags | waits(messages, count), passed, [&] { return receive_many_by_kernel(fd, messages, count, flags, timeout); })) {
         return passed;
     }
     return receive_many(fd, word, messages, count, flags, timeout);

@@ -81,7 +81,7 @@ constinit Libc real = {
     LATE(sigaction), LATE(fork),
     .exit_now = [](int status) { sys::call(SYS_exit_group, status); },
     LATE(fdopen), LATE(freopen), LATE(fclose), LATE(vdprintf), LATE(__vdprintf_chk), RAW(execve), LATE(execv), LATE(execvp), LATE(execvpe),
-    RAW(execveat), LATE(getifaddrs), LATE(freeifaddrs), LATE(if_nametoindex), LATE(if_indextoname), LATE(if_nameindex), LATE(fexecve),
+    RAW(execveat), LATE(posix_spawn), LATE(posix_spawnp), LATE(getifaddrs), LATE(freeifaddrs), LATE(if_nametoindex), LATE(if_indextoname), LATE(if_nameindex), LATE(fexecve),
 };
 // clang-format on
 
@@ -95,6 +95,7 @@ void resolve() noexcept {
     FIND(epoll_pwait2), FIND(pthread_cancel), FIND(pthread_setcanceltype), FIND(aio_read), FIND(aio_write), FIND(lio_listio), FIND(sigaction), FIND(fork);
     FIND(fdopen), FIND(freopen), FIND(fclose);
     FIND(vdprintf), FIND(__vdprintf_chk), FIND(execve), FIND(execv), FIND(execvp), FIND(execvpe), FIND(execveat), FIND(fexecve);
+    FIND(posix_spawn), FIND(posix_spawnp);
     FIND(getifaddrs), FIND(freeifaddrs), FIND(if_nametoindex), FIND(if_indextoname), FIND(if_nameindex);
     look_up(real.exit_now, "_exit");
 #undef FIND

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -83,6 +84,8 @@ struct Libc {
     int (*execvp)(const char*, char* const*);
     int (*execvpe)(const char*, char* const*, char* const*);
     int (*execveat)(int, const char*, char* const*, char* const*, int);
+    int (*posix_spawn)(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*, char* const*, char* const*);
+    int (*posix_spawnp)(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*, char* const*, char* const*);
     int (*getifaddrs)(struct ifaddrs**);
     void (*freeifaddrs)(struct ifaddrs*);
     unsigned (*if_nametoindex)(const char*);

@@ -7,11 +7,13 @@
 #include <cstdio>
 #include <cstring>
 #include <optional>
+#include <string>
 
 #include "base/descriptors.hpp"
 #include "base/sys.hpp"
 #include "preload/fd_table.hpp"
 #include "preload/handover.hpp"
+#include "preload/lock.hpp"
 #include "preload/shim.hpp"
 
 namespace shunt::preload {
@@ -86,6 +88,16 @@ void pass_on(const msghdr& message) noexcept {
     }
 }
 
+void take_back(const msghdr& message) noexcept {
+    if (Runtime::instance().is_started()) {
+        for_each_passed(message, [](int fd) {
+            if (socket::Socket* socket = fds.socket_of(fd)) {
+                socket::call_back(*socket);
+            }
+        });
+    }
+}
+
 void take_in(const msghdr& message) noexcept {
     for_each_passed(message, install_passed);
 }
@@ -124,6 +136,30 @@ void hand_on_from_vfork() noexcept {
             socket::hold_for(*row, *found);
             socket::abandon(*found);
         }
+    }
+}
+
+void mark_for_spawn() noexcept {
+    const Locked lock;
+    mark_all_of(sys::getpid());
+}
+
+void hand_on_to_spawned(int pid) noexcept {
+    std::optional<int> row;
+    const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
+    for (const int fd : open_descriptors(folder.c_str())) {
+        struct stat facts {};
+        const std::string path = folder + "/" + std::to_string(fd);
+        const bool is_socket = sys::call(SYS_stat, sys::word(path.c_str()), sys::word(&facts)) == 0 && S_ISSOCK(facts.st_mode);
+        socket::Socket* const found = is_socket ? socket::find_passed(facts.st_ino) : nullptr;
+        if (found != nullptr) {
+            row = row ? row : socket::enter_departing(pid);
+            socket::hold_for(*row, *found);
+            socket::abandon(*found);
+        }
+    }
+    if (row) {
+        socket::settle_departed(pid);
     }
 }
 

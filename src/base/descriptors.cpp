@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/sys.hpp"
 
@@ -94,10 +95,10 @@ void close_all_but_ours() noexcept {
     close_range(first, ~0U);
 }
 
-std::vector<int> open_descriptors() {
+std::vector<int> open_descriptors(const char* path) {
     std::vector<int> found;
-    if (DIR* folder = opendir("/proc/self/fd")) {
-        const int own = dirfd(folder);
+    if (DIR* folder = opendir(path)) {
+        const int own = std::strcmp(path, "/proc/self/fd") == 0 ? dirfd(folder) : -1;
         while (const dirent* entry = readdir(folder)) {
             if (entry->d_name[0] != '.' && std::atoi(entry->d_name) != own) {
                 found.push_back(std::atoi(entry->d_name));

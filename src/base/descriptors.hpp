@@ -20,8 +20,8 @@ bool is_ours(int fd) noexcept;
 
 // Closes all others. Without a heap.
 void close_all_but_ours() noexcept;
-// All of this process's descriptors, ascending. Empty where /proc cannot be read.
-std::vector<int> open_descriptors();
+// All descriptors in this folder of /proc, ascending. Empty where it cannot be read.
+std::vector<int> open_descriptors(const char* folder = "/proc/self/fd");
 
 // Who is told of each from now on: it must be kept from the program's loops over all numbers.
 void set_descriptor_watcher(void (*tell)(int fd, bool is_ours)) noexcept;

@@ -1,5 +1,7 @@
 // Sockets that go to another process of the same stack: by exec, by a message (SCM_RIGHTS). What arrives there is the kernel socket behind the
 // descriptor; its inode tells whose it is.
+#include <algorithm>
+
 #include "socket/guard.hpp"
 
 namespace shunt::socket {
@@ -19,6 +21,15 @@ void send_away(Socket& socket, std::uint64_t inode) noexcept {
     guard.layer().ledger.add_socket(in_flight, guard.layer().sockets.index_of(&socket));
 }
 
+void call_back(Socket& socket) noexcept {
+    Guard guard(layer());
+    const std::uint32_t index = guard.layer().sockets.index_of(&socket);
+    if (!is_gone(socket) && socket.references > 1 && guard.layer().ledger.sockets_of(in_flight)[index] != 0) {
+        guard.layer().ledger.remove_socket(in_flight, index);
+        --socket.references;
+    }
+}
+
 Socket* find_passed(std::uint64_t inode) noexcept {
     Guard guard(layer());
     Layer& layer = guard.layer();
@@ -36,14 +47,26 @@ Socket* find_passed(std::uint64_t inode) noexcept {
     return nullptr;
 }
 
-void bury_former_self() noexcept {
-    Guard guard(layer());
+namespace {
+void bury_departed(Guard& guard, int pid) noexcept {
     const auto rows = guard.layer().ledger.processes();
-    const auto pid = static_cast<std::int32_t>(sys::getpid());
     for (std::size_t row = 0; row < rows.size(); ++row) {
         if (rows[row].state == Process::State::departed && rows[row].pid == pid) {
             bury(guard, static_cast<int>(row));
         }
+    }
+}
+}  // namespace
+
+void bury_former_self() noexcept {
+    Guard guard(layer());
+    bury_departed(guard, static_cast<int>(sys::getpid()));
+}
+
+void settle_departed(int pid) noexcept {
+    Guard guard(layer());
+    if (std::ranges::any_of(guard.layer().ledger.processes(), [pid](const Process& each) { return each.state == Process::State::alive && each.pid == pid; })) {
+        bury_departed(guard, pid);
     }
 }
 

@@ -141,11 +141,14 @@ std::string facts_of(const config::Config& config) {
     return facts;
 }
 
-// What runs already, and is to be shared: mapped here, at the same addresses. Null: there is none that can be.
-Stack* join_any(const config::Config& config, Duration silent) {
+// What runs already, and is to be shared: mapped here, at the same addresses. Null: there is none that can be; `is_silent`: or it did not answer.
+Stack* join_any(const config::Config& config, Duration silent, bool* is_silent = nullptr) {
     for (const std::string& name : holders(config)) {
         const pmd::Joined joined = pmd::join(name, facts_of(config), silent);
         auto* layer = static_cast<Layer*>(joined.stack);
+        if (is_silent != nullptr) {
+            *is_silent = joined.outcome == pmd::Joining::silent || joined.outcome == pmd::Joining::nobody;
+        }
         if (joined.outcome != pmd::Joining::joined) {
             continue;
         }
@@ -166,20 +169,29 @@ Stack* join_any(const config::Config& config, Duration silent) {
 
 constexpr Duration silent_while_starting = std::chrono::seconds(1);  // a holder answers as soon as its keeper lives, some 150 ms after it has the name
 
+constexpr std::chrono::seconds loop_patience{20};  // many may start at once, on few processors
+
 // The loop of this launch, or the right to make it.
 Outcome<Stack*> join_or_claim_loop(const config::Config& config) {
     const std::string name = loop_name();
-    for (int tries = 0; tries < 3 && !name.empty(); ++tries) {
-        if (Stack* stack = join_any(config, silent_while_starting)) {
+    if (name.empty()) {
+        return nullptr;
+    }
+    constexpr timespec pause{0, 5'000'000};
+    const auto until = std::chrono::steady_clock::now() + loop_patience;
+    bool is_silent = true;
+    while (is_silent && std::chrono::steady_clock::now() < until) {
+        if (Stack* stack = join_any(config, silent_while_starting, &is_silent)) {
             return stack;
         }
         if (const auto claim = pmd::try_claim(name, {.silent = Duration{}}); claim) {
             pmd::keep(pmd::claims_max - 1, *claim);
             return nullptr;
         }
+        sys::call(SYS_nanosleep, sys::word(&pause), 0);
     }
-    return name.empty() ? Outcome<Stack*>(nullptr)
-                        : explain(EBUSY, "--link loop: another program of this launch has it, and cannot share it: it is another build or has other addresses");
+    return is_silent ? explain(EBUSY, fmt::format("--link loop: another program of this launch has it, and does not answer for {} s", loop_patience.count()))
+                     : explain(EBUSY, "--link loop: another program of this launch has it, and cannot share it: it is another build or has other addresses");
 }
 
 // What the keeper gives to those who join: everybody sleeps on these.
@@ -309,7 +321,7 @@ bool Runtime::join() noexcept {
     }
     const std::scoped_lock lock(start_mutex);
     if (started.load() == nullptr) {
-        started.store(join_any(config_, std::chrono::milliseconds(200)), std::memory_order_release);
+        started.store(join_any(config_, silent_while_starting), std::memory_order_release);
     }
     return is_started();
 }

@@ -65,10 +65,12 @@ void bury_former_self() noexcept;
 // Passing (passing.cpp). The inode of the kernel's socket behind a descriptor says which socket it was, in whichever process.
 void mark(Socket& socket, std::uint64_t inode) noexcept;
 void send_away(Socket& socket, std::uint64_t inode) noexcept;    // in a message: a reference goes with it
+void call_back(Socket& socket) noexcept;                         // the message did not go
 Socket* find_passed(std::uint64_t inode) noexcept;               // one reference; null: none of ours
-// For a child of vfork that is about to exec: a row of its own, and references there.
+// For a child of vfork that is about to exec, or one that libc has executed (posix_spawn): a row of its own, and references there. settle_departed(): it may have come to life meanwhile.
 int enter_departing(int pid) noexcept;
 void hold_for(int row, Socket& socket) noexcept;
+void settle_departed(int pid) noexcept;
 
 // ---------------------------------------------------------------- calls
 // The port: named by the program, or chosen by the kernel for its side of a socket that is on both: then our connections that happen to have it do no harm.

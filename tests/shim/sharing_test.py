@@ -73,6 +73,7 @@ def executed(peer):
         os.dup2(peer.fileno(), 0)
         os.execve(sys.executable, [sys.executable, "-c", ANSWERS], {})
 def spawned(peer): subprocess.Popen([sys.executable, "-c", ANSWERS], stdin=peer)
+def spawned_by_libc(peer): os.posix_spawn(sys.executable, [sys.executable, "-c", ANSWERS], {}, file_actions=[(os.POSIX_SPAWN_DUP2, peer.fileno(), 0)])
 def sent(peer):
     here, there = socket.socketpair()
     if os.fork() == 0:
@@ -158,6 +159,9 @@ class Sharing(unittest.TestCase):
     def test_also_one_that_vfork_has_made(self):
         self.check_passing("spawned", "127.0.0.1", 7103)
 
+    def test_also_one_that_posix_spawn_has_made(self):
+        self.check_passing("spawned_by_libc", "127.0.0.1", 7107)
+
     def test_also_with_a_listener(self):
         self.check_passing("listening", "127.0.0.1", 7104)
 
@@ -165,7 +169,7 @@ class Sharing(unittest.TestCase):
         self.check_passing("sent", "127.0.0.1", 7105)
 
     def test_a_connection_goes_to_another_program_beside_a_port(self):
-        for how in ("executed", "spawned", "sent", "listening"):
+        for how in ("executed", "spawned", "spawned_by_libc", "sent", "listening"):
             with self.subTest(how=how):
                 self.check_passing(how, "10.97.0.1", 7106, link=self.wire + how, address="10.97.0.1")
 
