@@ -32,7 +32,8 @@
 
 namespace shunt::tcp {
 
-inline constexpr Duration delayed_ack_time = std::chrono::milliseconds(40);  // Linux: TCP_DELACK_MIN
+inline constexpr Duration delayed_ack_time = std::chrono::milliseconds(40);       // Linux: TCP_DELACK_MIN
+inline constexpr Duration delayed_ack_time_max = std::chrono::milliseconds(200);  // and TCP_DELACK_MAX; a peer's at worst (RFC 8985, 7.2)
 
 // What TCP needs of the stack; all of it outlives TCP.
 struct Context {
