@@ -150,7 +150,7 @@ void Udp::emit(UdpEndpoint& endpoint, Packet* packet, const Path& path, std::uin
     ipv4_->output(packet, path, wire::protocol_udp, now);
 }
 
-Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to, Time now) noexcept {
+Result<Path> Udp::admit(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to) noexcept {
     if (const auto bound = bind_at_need(endpoint); !bound) [[unlikely]] {  // first of all, as on Linux
         return fail(code_of(bound.error()));
     }
@@ -162,9 +162,9 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, Pieces pieces, const UdpD
     if (to != nullptr ? destination.port == 0 : !endpoint.is_connected()) {
         return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
     }
-    const auto path = path_for(endpoint, destination);
+    auto path = path_for(endpoint, destination);
     if (!path) {
-        return fail(code_of(path.error()));
+        return path;
     }
     if (size > room_of(endpoint, *path)) [[unlikely]] {
         return refuse_size(endpoint, *path, destination);
@@ -172,7 +172,15 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, Pieces pieces, const UdpD
     if (const int error = refusal(endpoint, pieces); error != 0) [[unlikely]] {
         return fail(error);
     }
-    return transmit(endpoint, pieces, size, *path, destination.port, now);
+    return path;
+}
+
+Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to, Time now) noexcept {
+    const auto path = admit(endpoint, pieces, to);
+    if (!path) [[unlikely]] {
+        return fail(code_of(path.error()));
+    }
+    return transmit(endpoint, pieces, total_of(pieces), *path, destination_of(endpoint, to).port, now);
 }
 
 // A datagram against which nothing stands any more.

@@ -78,6 +78,8 @@ public:
 
     // Sends one datagram gathered from `pieces`. EMSGSIZE, ENETUNREACH, EACCES, ENOBUFS (no packets), EDESTADDRREQ, EPIPE.
     Result<std::uint32_t> send(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to, Time now) noexcept;
+    // What stands against sending that: the same errors; else its way.
+    Result<Path> admit(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to) noexcept;
     // As send, for a part of a datagram that goes with push(). An error takes back what there was.
     Result<std::uint32_t> append(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to) noexcept;
     Result<std::uint32_t> push(UdpEndpoint& endpoint, Time now) noexcept;
