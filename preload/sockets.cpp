@@ -191,8 +191,8 @@ int connect_by_kernel(int fd, Word& word, const Decision& decision, const sockad
     const int error = errno;
     if (result == 0 || error == EINPROGRESS || error == EINTR) {
         give_to_kernel(fd, word);
-    } else if (word.is_candidate() && !word.is_stream() && kernel_port(fd) != 0) {
-        open_datagram_socket(fd, word);  // the attempt has bound it
+    } else {
+        follow_kernel_port(fd, word);
     }
     errno = error;
     return result;
