@@ -531,8 +531,8 @@ void Tcp::process_close_states(Connection& c, Time now) noexcept {
         switch (c.state) {
             case State::fin_wait_1:
                 c.state = State::fin_wait_2;
-                if (c.owner == nullptr) {
-                    c.keepalive_at = now + std::chrono::seconds(c.options.linger2_s > 0 ? c.options.linger2_s : context_.tunables.tcp_fin_timeout);
+                if (c.owner == nullptr && !c.in_accept_queue && !linger_alone(c, now)) {
+                    return;
                 }
                 note(c, ready::output);
                 break;

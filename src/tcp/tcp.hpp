@@ -233,6 +233,7 @@ private:
     void take_in_order(Connection& c, Packet* packet, bool with_fin, Time now) noexcept;
     void process_fin(Connection& c, Time now) noexcept;
     void process_close_states(Connection& c, Time now) noexcept;
+    bool linger_alone(Connection& c, Time now) noexcept;
     void in_time_wait(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     void established(Connection& c, const Segment& seg, Time now) noexcept;
 
