@@ -208,9 +208,11 @@ Result<void> Udp::start_cork(UdpEndpoint& endpoint, const UdpDestination* to) no
         return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
     }
     const UdpDestination destination = destination_of(endpoint, to);
-    if (const auto path = path_for(endpoint, destination); !path) {
+    const auto path = path_for(endpoint, destination);
+    if (!path) {
         return fail(code_of(path.error()));
     }
+    endpoint.corked_source = path->source;
     endpoint.flow_to = {ipv4_->named(destination.address, endpoint.local_address), destination.port};
     endpoint.has_corked = true;
     return {};
@@ -267,7 +269,10 @@ Result<std::uint32_t> Udp::push(UdpEndpoint& endpoint, Time now) noexcept {
     for (Packet* each = endpoint.corked.front(); each != nullptr && count < pieces.size(); each = each->meta().next) {
         pieces[count++] = {each->data(), each->size()};
     }
-    const auto path = path_for(endpoint, endpoint.flow_to);
+    auto path = path_for(endpoint, endpoint.flow_to);
+    if (path) {
+        path->source = endpoint.corked_source;
+    }
     const auto sent = path ? transmit(endpoint, std::span(pieces).first(count), endpoint.corked_bytes, *path, endpoint.flow_to.port, now)
                            : Result<std::uint32_t>(fail(code_of(path.error())));
     uncork(endpoint);

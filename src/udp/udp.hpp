@@ -41,6 +41,7 @@ struct UdpEndpoint : Endpoint {
     PacketQueue corked;              // those parts, of corked_bytes
     std::uint32_t corked_bytes = 0;
     std::uint32_t corked_memory = 0; // what Linux counts for them
+    std::uint32_t corked_source = 0; // the address that they leave from, whatever the socket is bound to by then
     UdpDestination flow_to;          // where what names no address goes: the peer, or where parts were last gathered for (Linux's inet->cork.fl)
     bool recverr = false;            // IP_RECVERR
     PacketQueue error_queue;         // each: an ErrorReport, then what it quotes
