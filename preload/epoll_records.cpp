@@ -320,7 +320,8 @@ void move_to_ours(int fd, Word word) noexcept {
         event.events |= is_silent ? socket::epoll_fired : 0;
         add_to_ours(*each->record, fd, word, event);  // -EEXIST: it was there already
         if (each->is_in_kernel) {
-            event = is_silent ? epoll_event{} : for_both(each->event);
+            event = for_both(each->event);
+            event.events = is_silent ? std::uint32_t{EPOLLONESHOT} : event.events;  // as where one fires
             if (socket::EpollSet* set = each->record->set.load()) {
                 event.data = socket::mark_in_kernel(*set, fd, word.socket(), both);
             }
