@@ -113,7 +113,8 @@ void Player::play(const Plan& plan, const std::function<void(std::string_view)>&
     world_.hosts = hosts_;
     for (const Step& step : plan) {
         std::string text = std::to_string(world_.step) + " " + text_of(step) + run(step);
-        text += collect() + news();
+        text += collect();
+        text += news();
         if (child_.is_there()) {
             const std::string told = child_.ask("look " + std::to_string(world_.has_filled));
             text += told.empty() ? "" : " | child" + told;
