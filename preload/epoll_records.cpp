@@ -13,6 +13,7 @@
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
 #include "preload/lock.hpp"
+#include "preload/open_side.hpp"
 #include "preload/shim.hpp"
 #include "preload/slab.hpp"
 
@@ -89,8 +90,10 @@ epoll_event for_both(epoll_event event) noexcept {
     return event;
 }
 
-// Threads that sleep in the kernel's epoll_wait do not hear of the first socket of ours in the set: an event of our own gets them out.
+// Threads that sleep in the kernel's epoll_wait do not hear of the first socket of ours in the set: an event of our own gets them out. Who polls the set
+// has a bell.
 void nudge(EpollRecord& record) noexcept {
+    tell_of_side(Word::of(record));
     if (record.kernel_waiters.load() == 0 || record.nudge_fd.load() >= 0) {
         return;
     }
@@ -317,7 +320,8 @@ void move_to_ours(int fd, Word word) noexcept {
         event.events |= is_silent ? socket::epoll_fired : 0;
         add_to_ours(*each->record, fd, word, event);  // -EEXIST: it was there already
         if (each->is_in_kernel) {
-            event = is_silent ? epoll_event{} : for_both(each->event);
+            event = for_both(each->event);
+            event.events = is_silent ? std::uint32_t{EPOLLONESHOT} : event.events;  // as where one fires
             if (socket::EpollSet* set = each->record->set.load()) {
                 event.data = socket::mark_in_kernel(*set, fd, word.socket(), both);
             }

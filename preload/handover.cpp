@@ -251,4 +251,15 @@ long open_datagram_socket(int fd, Word& word) noexcept {
     return 0;
 }
 
+void follow_kernel_port(int fd, Word& word) noexcept {
+    if (word.is_stream() || kernel_port(fd) == 0) {
+        return;
+    }
+    if (word.is_candidate()) {
+        open_datagram_socket(fd, word);
+    } else if (bind_our_side(word.socket(), word.is_v6(), kernel_port(fd), true) == 0) {  // else it is bound already
+        socket::note_chosen_port(word.socket());
+    }
+}
+
 }  // namespace shunt::preload

@@ -25,6 +25,9 @@ long take_for_connect(int fd, Word& word, const sockaddr* address, socklen_t len
 // -errno when it cannot.
 long open_datagram_socket(int fd, Word& word) noexcept;
 
+// A call of the kernel's has failed, on a candidate or one on both sides: a datagram socket may be bound by it all the same, and is on our side then, too.
+void follow_kernel_port(int fd, Word& word) noexcept;
+
 // From both sides to ours alone.
 void leave_kernel_side(int fd, Word word) noexcept;
 

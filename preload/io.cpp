@@ -272,9 +272,28 @@ timespec deadline_after(const timespec& span) noexcept {
     return end;
 }
 
+// A call of several waits keeps its socket, as a call of one does: another thread may close the number meanwhile.
+class Kept {
+public:
+    Kept(Word word, int fd, bool waits) noexcept : word_(word), fd_(fd), is_kept_(waits && socket::try_retain(word.socket())) {}
+    ~Kept() {
+        if (is_kept_) {
+            socket::release(word_.socket(), fd_);
+        }
+    }
+    Kept(const Kept&) = delete;
+    Kept& operator=(const Kept&) = delete;
+
+private:
+    Word word_;
+    int fd_;
+    bool is_kept_;
+};
+
 // As the kernel does it: the time-out is looked at after each message only.
 int receive_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags, const timespec* timeout) {
     const timespec deadline = timeout != nullptr ? deadline_after(*timeout) : timespec{};
+    const Kept kept(word, fd, count > 1 && (flags & (MSG_DONTWAIT | MSG_WAITFORONE)) == 0 && !socket::is_nonblocking(word.socket()));
     unsigned done = 0;
     if (const int error = (flags & MSG_ERRQUEUE) != 0 ? 0 : socket::take_error(word.socket()); error != 0) {
         return answer(-error);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/descriptors.hpp"
 #include "base/sys.hpp"
@@ -16,15 +17,15 @@
 #include "socket/socket.hpp"
 
 namespace shunt::preload {
-namespace {
-
 // Of one who waits. They stay for the next: as many as ever waited at once.
 struct Bell {
     int fd = -1;
     bool is_used = false;
-    Word word;
+    std::span<const Word> words;
     Bell* next = nullptr;
 };
+
+namespace {
 
 constinit Slab<Bell> slab;
 constinit Bell* bells = nullptr;
@@ -41,35 +42,6 @@ Bell* find_bell() noexcept {
     }
     return bell;
 }
-
-class Listening {
-public:
-    explicit Listening(Word word) noexcept {
-        const Locked lock;
-        bell_ = find_bell();
-        if (bell_ != nullptr) {
-            bell_->is_used = true;
-            bell_->word = word;
-        }
-    }
-    ~Listening() {
-        const Locked lock;
-        if (bell_ != nullptr) {
-            silence();
-            bell_->is_used = false;
-        }
-    }
-    Listening(const Listening&) = delete;
-    Listening& operator=(const Listening&) = delete;
-    int fd() const noexcept { return bell_ != nullptr ? bell_->fd : -1; }
-    void silence() const noexcept {
-        std::uint64_t rung = 0;
-        sys::read(bell_->fd, &rung, sizeof rung);
-    }
-
-private:
-    Bell* bell_ = nullptr;
-};
 
 constexpr long second_ns = 1'000'000'000;
 
@@ -89,6 +61,30 @@ long time_limit(int fd) noexcept {
 
 }  // namespace
 
+Listening::Listening(std::span<const Word> words) noexcept {
+    const Locked lock;
+    bell_ = find_bell();
+    if (bell_ != nullptr) {
+        bell_->is_used = true;
+        bell_->words = words;
+    }
+}
+
+Listening::~Listening() {
+    const Locked lock;
+    if (bell_ != nullptr) {
+        silence();
+        bell_->is_used = false;
+    }
+}
+
+int Listening::fd() const noexcept { return bell_ != nullptr ? bell_->fd : -1; }
+
+void Listening::silence() const noexcept {
+    std::uint64_t rung = 0;
+    sys::read(bell_->fd, &rung, sizeof rung);
+}
+
 long wait_for_open_side(int fd, Word& word, int flags) {
     const long mode = sys::fcntl(fd, F_GETFL);
     if ((flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) != 0 || mode < 0 || (mode & O_NONBLOCK) != 0) {
@@ -96,7 +92,8 @@ long wait_for_open_side(int fd, Word& word, int flags) {
     }
     const long limit = time_limit(fd), until = limit != 0 ? now_ns() + limit : 0;
     socket::begin_outer_wait();
-    const Listening listening(word);
+    const Word candidate = word;
+    const Listening listening(std::span(&candidate, 1));
     while (true) {
         word = fds.find(fd);  // looked at after the bell hangs: tell_of_side() comes before, or rings
         if (!word.is_candidate()) {
@@ -121,12 +118,21 @@ long wait_for_open_side(int fd, Word& word, int flags) {
     }
 }
 
-void tell_of_side(Word candidate) noexcept {
+void tell_of_side(Word word) noexcept {
     const std::uint64_t token = 1;
+    const auto is_it = [word](Word each) { return each.shut().is_same(word.shut()); };
     for (const Bell* bell = bells; bell != nullptr; bell = bell->next) {
-        if (bell->is_used && bell->word.shut().is_same(candidate.shut())) {
+        if (bell->is_used && std::any_of(bell->words.begin(), bell->words.end(), is_it)) {
             sys::write(bell->fd, &token, sizeof token);
         }
+    }
+}
+
+void forget_waiters() noexcept {
+    while (bells != nullptr) {
+        Bell* bell = std::exchange(bells, bells->next);
+        close_ours(bell->fd);
+        slab.destroy(bell);
     }
 }
 

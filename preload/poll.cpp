@@ -1,7 +1,9 @@
-// poll, ppoll, select, pselect. Where none of the descriptors is ours they are libc's; else one list goes to the socket layer.
+// poll, ppoll, select, pselect. Where none of the descriptors is ours they are libc's; else one list goes to the socket layer. While one of them may become
+// ours by another thread's call, its bell is in the list.
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/select.h>
+#include <sys/single_threaded.h>
 #include <time.h>
 
 #include <algorithm>
@@ -13,6 +15,7 @@
 #include "preload/epoll_records.hpp"
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
+#include "preload/open_side.hpp"
 #include "preload/shim.hpp"
 
 // g++ 12 sees an uninitialised `list` in the exported names below, which only forward their argument.
@@ -28,50 +31,157 @@ using std::uint64_t;
 
 constexpr std::size_t few = 64;
 
-// Room for the list: on the stack for the usual few, else pages of our own.
-class Items {
+// Room for a list: on the stack for the usual few, else pages of our own.
+template <class T>
+class Room {
 public:
-    explicit Items(std::size_t count) noexcept : count_(count) {
+    explicit Room(std::size_t count) noexcept : count_(count) {
         if (count > few) {
-            const long address = sys::call(SYS_mmap, 0, static_cast<long>(count * sizeof(PollItem)), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            items_ = address < 0 ? nullptr : reinterpret_cast<PollItem*>(address);
+            const long address = sys::call(SYS_mmap, 0, static_cast<long>(count * sizeof(T)), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            items_ = address < 0 ? nullptr : reinterpret_cast<T*>(address);
         }
     }
-    ~Items() {
+    ~Room() {
         if (count_ > few && items_ != nullptr) {
-            sys::call(SYS_munmap, sys::word(items_), static_cast<long>(count_ * sizeof(PollItem)));
+            sys::call(SYS_munmap, sys::word(items_), static_cast<long>(count_ * sizeof(T)));
         }
     }
-    Items(const Items&) = delete;
-    Items& operator=(const Items&) = delete;
-    PollItem* get() noexcept { return items_; }
+    Room(const Room&) = delete;
+    Room& operator=(const Room&) = delete;
+    T* get() noexcept { return items_; }
+    std::span<T> all() noexcept { return {items_, count_}; }
 
 private:
     std::size_t count_;
-    PollItem few_[few];
-    PollItem* items_ = few_;
+    T few_[few];
+    T* items_ = few_;
 };
 
-bool is_ours(int fd) noexcept {
-    const Word word = fds.find(fd);
-    return word.is_socket() || (word.kind() == Kind::epoll && filled_set_of(fd) != nullptr);
+// Whose the descriptors of a list are.
+struct Sides {
+    bool has_ours = false;
+    bool has_open = false;  // another thread may make one ours while we wait for it in the kernel
+
+    void add(int fd) noexcept {
+        const Word word = fds.find(fd);
+        const bool is_set = word.kind() == Kind::epoll, is_filled = is_set && filled_set_of(fd) != nullptr;
+        has_ours = has_ours || word.is_socket() || is_filled;
+        has_open = has_open || (word.is_candidate() && !word.is_stream()) || (is_set && !is_filled);
+    }
+    bool are_kernels(bool only_asks) const noexcept { return !has_ours && (!has_open || only_asks || __libc_single_threaded != 0); }
+};
+
+long nanoseconds(const timespec& time) noexcept {
+    return std::min(time.tv_sec, 1'000'000'000L) * 1'000'000'000 + time.tv_nsec;
+}
+
+timespec now_monotonic() noexcept {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now;
+}
+
+// A time-out, and what is left of it.
+class Countdown {
+public:
+    explicit Countdown(const timespec* whole) noexcept : whole_(whole), start_(is_bounded() ? now_monotonic() : timespec{}) {}
+    bool is_bounded() const noexcept { return whole_ != nullptr && nanoseconds(*whole_) > 0; }
+    // Null: for ever.
+    const timespec* left() noexcept {
+        if (is_bounded()) {
+            const long left_ns = std::max(nanoseconds(*whole_) - (nanoseconds(now_monotonic()) - nanoseconds(start_)), 0L);
+            left_ = {left_ns / 1'000'000'000, left_ns % 1'000'000'000};
+        }
+        return whole_ != nullptr ? &left_ : nullptr;
+    }
+
+private:
+    const timespec* whole_;
+    timespec start_;
+    timespec left_{};
+};
+
+// What the numbers stand for now. True: something of ours.
+bool look_up(std::span<PollItem> items) noexcept {
+    bool has_ours = false;
+    for (PollItem& item : items) {
+        item.socket = fds.socket_of(item.fd);
+        item.set = filled_set_of(item.fd);
+        has_ours = has_ours || item.socket != nullptr || item.set != nullptr;
+    }
+    return has_ours;
+}
+
+// As socket::poll, where nothing is ours.
+long poll_kernels(std::span<PollItem> items, const timespec* timeout, const sigset_t* mask) {
+    Room<pollfd> room(items.size());
+    if (room.get() == nullptr) {
+        return -ENOMEM;
+    }
+    std::transform(items.begin(), items.end(), room.get(), [](const PollItem& item) { return pollfd{item.fd, item.events, 0}; });
+    const int count = real.ppoll(room.get(), items.size(), timeout, mask);
+    for (std::size_t i = 0; count >= 0 && i < items.size(); ++i) {
+        items[i].revents = room.get()[i].revents;
+    }
+    return count >= 0 ? count : -errno;
+}
+
+// When one becomes ours, anew with what is left of the time. The last item is for the bell.
+long poll_open(std::span<PollItem> items, const timespec* timeout, const sigset_t* mask) {
+    Room<Word> words(items.size());
+    if (words.get() == nullptr) {
+        return -ENOMEM;
+    }
+    std::transform(items.begin(), items.end(), words.get(), [](const PollItem& item) { return fds.find(item.fd); });
+    const Listening listening(words.all());
+    PollItem& bell = items.back();
+    bell.fd = listening.fd();
+    bell.events = POLLIN;
+    Countdown countdown(timeout);
+    while (true) {
+        const bool has_ours = look_up(items);  // after the bell hangs: tell_of_side() comes before, or rings
+        const timespec* left = countdown.left();
+        const long count = has_ours ? socket::poll(*started_stack(), items, left, mask) : poll_kernels(items, left, mask);
+        if (count <= 0 || bell.revents == 0) {
+            return count;
+        }
+        listening.silence();
+        if (count > 1) {
+            return count - 1;
+        }
+    }
+}
+
+// `items` has one more, for the bell.
+long poll_items(std::span<PollItem> items, Sides sides, const timespec* timeout, const sigset_t* mask) {
+    if (sides.has_open && __libc_single_threaded == 0 && (timeout == nullptr || nanoseconds(*timeout) > 0)) {
+        return poll_open(items, timeout, mask);
+    }
+    const std::span list = items.first(items.size() - 1);
+    look_up(list);
+    return socket::poll(*started_stack(), list, timeout, mask);
 }
 
 // ---------------------------------------------------------------- poll
 
-bool has_ours(const pollfd* list, nfds_t count) noexcept {
-    return fds.end() != 0 && std::any_of(list, list + count, [](const pollfd& each) { return is_ours(each.fd); });
+Sides sides_of(const pollfd* list, nfds_t count) noexcept {
+    Sides sides;
+    if (fds.end() != 0) {
+        std::for_each(list, list + count, [&sides](const pollfd& each) { sides.add(each.fd); });
+    }
+    return sides;
 }
 
-long poll_mixed(pollfd* list, nfds_t count, const timespec* timeout, const sigset_t* mask) noexcept {
-    Items items(count);
+long poll_mixed(pollfd* list, nfds_t count, Sides sides, const timespec* timeout, const sigset_t* mask) {
+    Room<PollItem> items(count + 1);
     if (count > FdTable::size_max || items.get() == nullptr) {
         return count > FdTable::size_max ? -EINVAL : -ENOMEM;
     }
     for (nfds_t i = 0; i < count; ++i) {
-        items.get()[i] = {fds.socket_of(list[i].fd), filled_set_of(list[i].fd), list[i].fd, list[i].events, 0};
+        items.get()[i] = {nullptr, nullptr, list[i].fd, list[i].events, 0};
     }
-    const long result = socket::poll(*started_stack(), std::span(items.get(), count), timeout, mask);
+    items.all().back() = {};
+    const long result = poll_items(items.all(), sides, timeout, mask);
     if (result >= 0) {
         for (nfds_t i = 0; i < count; ++i) {
             list[i].revents = items.get()[i].revents;
@@ -81,21 +191,23 @@ long poll_mixed(pollfd* list, nfds_t count, const timespec* timeout, const sigse
 }
 
 int poll_any(pollfd* list, nfds_t count, int timeout_ms) {
-    if (!has_ours(list, count)) {
+    const Sides sides = sides_of(list, count);
+    if (sides.are_kernels(timeout_ms == 0)) {
         return real.poll(list, count, timeout_ms);
     }
     const timespec timeout{timeout_ms / 1000, timeout_ms % 1000 * 1'000'000L};
-    return answer(cancellable([&] { return poll_mixed(list, count, timeout_ms < 0 ? nullptr : &timeout, nullptr); }));
+    return answer(cancellable([&] { return poll_mixed(list, count, sides, timeout_ms < 0 ? nullptr : &timeout, nullptr); }));
 }
 
 int ppoll_any(pollfd* list, nfds_t count, const timespec* timeout, const sigset_t* mask) {
-    if (!has_ours(list, count)) {
+    const Sides sides = sides_of(list, count);
+    if (sides.are_kernels(false)) {
         return real.ppoll(list, count, timeout, mask);
     }
     if (timeout != nullptr && !is_valid(*timeout)) {
         return answer(-EINVAL);
     }
-    return answer(cancellable([&] { return poll_mixed(list, count, timeout, mask); }));
+    return answer(cancellable([&] { return poll_mixed(list, count, sides, timeout, mask); }));
 }
 
 // ---------------------------------------------------------------- select
@@ -143,12 +255,12 @@ Sets sets_of(int end, fd_set* read, fd_set* write, fd_set* except) noexcept {
     return {{reinterpret_cast<uint64_t*>(read), reinterpret_cast<uint64_t*>(write), reinterpret_cast<uint64_t*>(except)}, end};
 }
 
-bool has_ours(const Sets& sets) noexcept {
-    bool found = false;
-    if (fds.end() != 0) {
-        sets.for_each([&found](int fd) { found = found || is_ours(fd); });
+Sides sides_of(const Sets& sets) noexcept {
+    Sides sides;
+    if (sets.end > 0 && fds.end() != 0) {
+        sets.for_each([&sides](int fd) { sides.add(fd); });
     }
-    return found;
+    return sides;
 }
 
 // What poll found, as bits; the number of bits, or -EBADF.
@@ -169,59 +281,45 @@ long tell(const Sets& sets, std::span<const PollItem> items) noexcept {
     return bits;
 }
 
-long select_mixed(const Sets& sets, const timespec* timeout, const sigset_t* mask) noexcept {
+long select_mixed(const Sets& sets, Sides sides, const timespec* timeout, const sigset_t* mask) {
     std::size_t count = 0;
     sets.for_each([&count](int) { ++count; });
-    Items items(count);
+    Room<PollItem> items(count + 1);
     if (items.get() == nullptr) {
         return -ENOMEM;
     }
     std::size_t next = 0;
     sets.for_each([&](int fd) {
         PollItem& item = items.get()[next++];
-        item.fd = fd;
-        item.socket = fds.socket_of(fd);
-        item.set = filled_set_of(fd);
-        item.events = 0;
+        item = {nullptr, nullptr, fd, 0, 0};
         for (int direction = 0; direction < directions; ++direction) {
             item.events = static_cast<short>(item.events | (sets.has(direction, fd) ? asked[direction] : 0));
         }
     });
-    const std::span list(items.get(), count);
-    const long result = socket::poll(*started_stack(), list, timeout, mask);
-    return result < 0 ? result : tell(sets, list);
-}
-
-long nanoseconds(const timespec& time) noexcept {
-    return time.tv_sec * 1'000'000'000 + time.tv_nsec;
-}
-
-timespec now_monotonic() noexcept {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now;
+    items.all().back() = {};
+    const long result = poll_items(items.all(), sides, timeout, mask);
+    return result < 0 ? result : tell(sets, items.all().first(count));
 }
 
 int select_any(int end, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
     const Sets sets = sets_of(end, read, write, except);
-    if (end <= 0 || !has_ours(sets)) {
+    const Sides sides = sides_of(sets);
+    if (sides.are_kernels(false)) {
         return real.select(end, read, write, except, timeout);
     }
     if (timeout == nullptr) {
-        return answer(cancellable([&] { return select_mixed(sets, nullptr, nullptr); }));
+        return answer(cancellable([&] { return select_mixed(sets, sides, nullptr, nullptr); }));
     }
     if (timeout->tv_sec < 0 || timeout->tv_usec < 0) {
         return answer(-EINVAL);
     }
     // Linux takes microseconds beyond a second, and leaves in `timeout` what was not needed.
     const timespec limit{timeout->tv_sec + timeout->tv_usec / 1'000'000, timeout->tv_usec % 1'000'000 * 1000};
-    const bool is_bounded = nanoseconds(limit) > 0;
-    const timespec start = is_bounded ? now_monotonic() : timespec{};
-    const long result = cancellable([&] { return select_mixed(sets, &limit, nullptr); });
-    if (is_bounded) {
-        const long used = nanoseconds(now_monotonic()) - nanoseconds(start);
-        const long left = limit.tv_sec > 1'000'000'000 ? nanoseconds({1'000'000'000, 0}) : std::max(nanoseconds(limit) - used, 0L);
-        *timeout = {left / 1'000'000'000, left % 1'000'000'000 / 1000};
+    Countdown countdown(&limit);
+    const long result = cancellable([&] { return select_mixed(sets, sides, &limit, nullptr); });
+    if (countdown.is_bounded()) {
+        const timespec left = *countdown.left();
+        *timeout = {left.tv_sec, left.tv_nsec / 1000};
     }
     return answer(result);
 }
@@ -258,12 +356,13 @@ SHUNT_EXPORT int __select(int end, fd_set* read, fd_set* write, fd_set* except, 
 }
 SHUNT_EXPORT int pselect(int end, fd_set* read, fd_set* write, fd_set* except, const timespec* timeout, const sigset_t* mask) {
     const Sets sets = sets_of(end, read, write, except);
-    if (end <= 0 || !has_ours(sets)) {
+    const Sides sides = sides_of(sets);
+    if (sides.are_kernels(false)) {
         return real.pselect(end, read, write, except, timeout, mask);
     }
     if (timeout != nullptr && !is_valid(*timeout)) {
         return answer(-EINVAL);
     }
-    return answer(cancellable([&] { return select_mixed(sets, timeout, mask); }));
+    return answer(cancellable([&] { return select_mixed(sets, sides, timeout, mask); }));
 }
 }

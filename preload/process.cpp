@@ -17,6 +17,7 @@
 #include "preload/handover.hpp"
 #include "preload/libc.hpp"
 #include "preload/lock.hpp"
+#include "preload/open_side.hpp"
 #include "preload/passing.hpp"
 #include "preload/shim.hpp"
 #include "preload/signals.hpp"
@@ -61,6 +62,7 @@ void after_fork_in_child() {
     if (Runtime::instance().is_started()) {
         socket::become_child();
     }
+    forget_waiters();
     unlock_after_fork();
 }
 

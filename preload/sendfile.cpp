@@ -8,7 +8,7 @@
 
 #include <algorithm>
 
-#include "preload/fd_table.hpp"
+#include "preload/handover.hpp"
 #include "preload/libc.hpp"
 #include "preload/shim.hpp"
 
@@ -121,6 +121,16 @@ long splice_in(int fd, Word word, int pipe_fd, std::size_t size, unsigned flags)
     return done;
 }
 
+// What the kernel's call gave, which may have bound a candidate and then found that there is no peer.
+ssize_t noted(int out, Word word, ssize_t result) noexcept {
+    if (result < 0 && word.is_candidate()) {
+        const int error = errno;
+        follow_kernel_port(out, word);
+        errno = error;
+    }
+    return result;
+}
+
 // Into a pipe it is splice by another name; a socket's data go nowhere else.
 ssize_t send_any_file(int out, int in, off_t* offset, size_t size) {
     const Word word = fds.find(out), source = fds.find(in);
@@ -129,7 +139,7 @@ ssize_t send_any_file(int out, int in, off_t* offset, size_t size) {
         return answer<ssize_t>(offset != nullptr ? -ESPIPE : splice_in(in, source, out, size, 0), again);
     }
     if (!word.is_socket()) {
-        return real.sendfile(out, in, offset, size);
+        return noted(out, word, real.sendfile(out, in, offset, size));
     }
     return answer<ssize_t>(source.is_socket() ? -EINVAL : send_file(word, in, offset, size), again);
 }
@@ -137,7 +147,7 @@ ssize_t send_any_file(int out, int in, off_t* offset, size_t size) {
 ssize_t splice_any(int in, off64_t* in_offset, int out, off64_t* out_offset, size_t size, unsigned flags) {
     const Word from = fds.find(in), to = fds.find(out);
     if (!from.is_socket() && !to.is_socket()) {
-        return real.splice(in, in_offset, out, out_offset, size, flags);
+        return noted(out, to, real.splice(in, in_offset, out, out_offset, size, flags));
     }
     if (size == 0) {
         return 0;

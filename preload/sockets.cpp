@@ -120,9 +120,24 @@ long bind_both(int fd, Word word, const sockaddr* address, socklen_t length) noe
     return install(fd, word, **made, true) ? 0 : -EINVAL;
 }
 
+// Linux asks whether the socket is bound already only behind the address, which may be anybody's with IP_FREEBIND or IP_TRANSPARENT: the kernel's descriptor
+// keeps them.
+bool is_bound_and_free(int fd, Word word) noexcept {
+    int freebind = 0, transparent = 0;
+    socklen_t length = sizeof freebind;
+    sys::getsockopt(fd, IPPROTO_IP, IP_FREEBIND, &freebind, &length);
+    sys::getsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &transparent, &length);
+    AnyAddress name;
+    name.length = sizeof name.storage;
+    return (freebind != 0 || transparent != 0) && socket::local_name(word.socket(), name.get(), &name.length) == 0 && port_of(name.get()) != 0;
+}
+
 // What a send had bound, and connect(AF_UNSPEC) has let go, is free for another address, which is ours alone or nobody's.
 long bind_again(int fd, Word word, const sockaddr* address, socklen_t length) noexcept {
     const long result = socket::bind(word.socket(), address, length);
+    if (result == -EADDRNOTAVAIL && is_bound_and_free(fd, word)) {
+        return -EINVAL;
+    }
     if (result == 0 && socket::is_both(word.socket()) && Runtime::instance().decide_bind(word.is_stream(), address, length).side == Side::ours) {
         leave_kernel_side(fd, word);
     }
@@ -191,8 +206,8 @@ int connect_by_kernel(int fd, Word& word, const Decision& decision, const sockad
     const int error = errno;
     if (result == 0 || error == EINPROGRESS || error == EINTR) {
         give_to_kernel(fd, word);
-    } else if (word.is_candidate() && !word.is_stream() && kernel_port(fd) != 0) {
-        open_datagram_socket(fd, word);  // the attempt has bound it
+    } else {
+        follow_kernel_port(fd, word);
     }
     errno = error;
     return result;

@@ -62,6 +62,7 @@ void disable(Interest& interest, int epfd) noexcept {
     unready(interest);
     if (interest.is_in_kernel) {
         epoll_event nothing{};
+        nothing.events = EPOLLONESHOT;  // errors and hang-ups are reported whatever was asked for: once, then no more
         nothing.data.ptr = &interest;
         sys::epoll_ctl(epfd, EPOLL_CTL_MOD, interest.fd, &nothing);
     }

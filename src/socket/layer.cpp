@@ -288,7 +288,7 @@ long local_name(Socket& socket, sockaddr* address, socklen_t* length) noexcept {
     Address name{socket.bound_address, socket.bound_port};
     if (socket.udp != nullptr) {
         name = {socket.udp->local_address, socket.udp->local_port};
-    } else if (socket.connection != nullptr) {
+    } else if (socket.connection != nullptr && !socket.is_bound_anew) {
         name = {socket.connection->local_address, socket.connection->local_port};
     }
     return write_address(name, socket.is_v6, address, length);

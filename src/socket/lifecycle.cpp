@@ -119,6 +119,15 @@ void retain(Socket& socket) noexcept {
     hold(guard.layer(), socket);
 }
 
+bool try_retain(Socket& socket) noexcept {
+    Guard guard(layer());
+    if (is_gone(socket)) {
+        return false;
+    }
+    hold(guard.layer(), socket);
+    return true;
+}
+
 void release(Socket& socket, int) noexcept {
     Guard guard(layer());
     if (socket.references == 1) {

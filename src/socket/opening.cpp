@@ -8,6 +8,12 @@
 #include "tcp/fast_open.hpp"
 
 namespace shunt::socket {
+namespace {
+
+// As Linux says CLOSE: TIME_WAIT is no socket's state there.
+bool is_closed(const tcp::Connection* c) noexcept { return c == nullptr || c->state == tcp::State::closed || c->state == tcp::State::time_wait; }
+
+}  // namespace
 
 std::uint8_t to_timeouts(int seconds) noexcept {
     std::uint8_t count = 0;
@@ -26,7 +32,7 @@ int to_seconds(std::uint32_t timeouts) noexcept {
 }
 
 long set_fast_open_queue(Layer& layer, Socket& socket, int value) noexcept {
-    if (value < 0 || (socket.connection != nullptr && socket.connection->state != tcp::State::closed)) {
+    if (value < 0 || !is_closed(socket.connection)) {
         return -EINVAL;
     }
     tcp::ConnectionOptions& options = socket.listener != nullptr ? socket.listener->options : socket.options;
@@ -41,7 +47,7 @@ long set_fast_open_connect(Layer& layer, Socket& socket, int value) noexcept {
     if ((layer.stack->tunables().tcp_fastopen & tcp::fast_open_bit::client) == 0) {
         return -EOPNOTSUPP;
     }
-    if (socket.connection != nullptr || socket.listener != nullptr) {
+    if (!is_closed(socket.connection) || socket.listener != nullptr) {
         return -EINVAL;
     }
     socket.options.fast_open_connect = value != 0;
@@ -49,7 +55,7 @@ long set_fast_open_connect(Layer& layer, Socket& socket, int value) noexcept {
 }
 
 long set_fast_open_no_cookie(Layer&, Socket& socket, int value) noexcept {
-    if (value < 0 || value > 1 || socket.connection != nullptr) {
+    if (value < 0 || value > 1 || !is_closed(socket.connection)) {
         return -EINVAL;
     }
     (socket.listener != nullptr ? socket.listener->options : socket.options).fast_open_no_cookie = value != 0;

@@ -331,7 +331,7 @@ const Row rows[] = {
     SHUNT_TCP_FLAG(SOL_SOCKET, SO_KEEPALIVE, keepalive, true),
     SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_NODELAY, nodelay, true),
     SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_CORK, cork, true),
-    SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_QUICKACK, quickack, false),
+    SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_QUICKACK, quickack, true),
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_KEEPIDLE, keepidle_s, 1, 32767, l.stack->tunables().tcp_keepalive_time, true),
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_KEEPINTVL, keepintvl_s, 1, 32767, l.stack->tunables().tcp_keepalive_intvl, true),
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_KEEPCNT, keepcnt, 1, 127, l.stack->tunables().tcp_keepalive_probes, true),

@@ -35,6 +35,7 @@ struct EpollSet;
 // the kernel's. ENOBUFS when the stack's tables are full.
 Result<Socket*> open(Stack& stack, int fd);
 void retain(Socket& socket) noexcept;                 // dup, fork
+bool try_retain(Socket& socket) noexcept;             // false: another thread has closed it meanwhile
 void release(Socket& socket, int fd) noexcept;        // close: the last one closes the connection as close(2) does (SO_LINGER may block)
 bool abandon(Socket& socket) noexcept;                // the end of a process: as release, but never waits; true when it was the last
 bool has_corked(const Socket& socket) noexcept;       // parts of a datagram wait (UDP_CORK, MSG_MORE)

@@ -369,8 +369,9 @@ Result<std::uint32_t> send_segments(Udp& transport, UdpEndpoint& udp, Pieces pie
     std::array<std::span<const std::byte>, vector_max> segment;
     std::size_t size = 0;
     std::for_each(pieces.begin(), pieces.end(), [&size](const auto& each) { size += each.size(); });
-    if (size > std::min<std::size_t>(Udp::payload_max, segments_max * udp.segment_bytes) && (to != nullptr || udp.is_connected())) {
-        return fail(size > Udp::payload_max ? EMSGSIZE : EINVAL);
+    if (size > std::min<std::size_t>(Udp::payload_max, segments_max * udp.segment_bytes)) {  // Linux cuts last of all
+        const auto way = transport.admit(udp, pieces, to);
+        return fail(way ? EINVAL : code_of(way.error()));
     }
     std::uint32_t total = 0;
     bool is_first = true;

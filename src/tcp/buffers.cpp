@@ -22,8 +22,11 @@ std::uint32_t chunk_bytes(const Connection& c) noexcept {
     return std::max(limit / c.mss, 1U) * c.mss;
 }
 
-std::uint32_t memory_used(std::uint32_t chunk, std::uint32_t buffered) noexcept {
-    return buffered + (buffered + chunk - 1) / chunk * chunk_overhead;
+std::uint32_t memory_of(std::uint32_t chunk, std::uint32_t bytes) noexcept { return bytes + (bytes + chunk - 1) / chunk * chunk_overhead; }
+
+// What is sent has its chunks, and what waits, with `more`, has others.
+std::uint32_t memory_used(const Connection& c, std::uint32_t chunk, std::uint32_t more = 0) noexcept {
+    return memory_of(chunk, c.buffered() - c.unsent()) + memory_of(chunk, c.unsent() + more);
 }
 
 }  // namespace
@@ -45,7 +48,7 @@ Tcp::Room Tcp::room(const Connection& c) const noexcept {
     const std::uint32_t filled = c.unsent() != 0 ? c.write_seq - later(c.chunk_start, c.snd_nxt) : chunk;
     Room room;
     room.in_chunk = chunk > filled ? chunk - filled : 0;
-    const bool has_memory = memory_used(chunk, c.buffered() + room.in_chunk) < sndbuf_now(c);
+    const bool has_memory = memory_used(c, chunk, room.in_chunk) < sndbuf_now(c);
     if (has_memory && c.unsent() + room.in_chunk < notsent_limit(c.options)) {
         room.in_next = chunk;
     }
@@ -58,7 +61,7 @@ std::uint32_t Tcp::send_room(const Connection& c) const noexcept {
 }
 
 bool Tcp::has_send_memory(const Connection& c) const noexcept {
-    return c.buffered() == 0 || (memory_used(chunk_bytes(c), c.buffered()) < sndbuf_now(c) && c.unsent() < notsent_limit(c.options) && !is_exhausted_);
+    return c.buffered() == 0 || (memory_used(c, chunk_bytes(c)) < sndbuf_now(c) && c.unsent() < notsent_limit(c.options) && !is_exhausted_);
 }
 
 // What poll asks: a third of the buffer is free, and less than half of what may wait unsent waits.
@@ -69,7 +72,7 @@ bool Tcp::is_writable(const Connection& c) const noexcept {
     if (is_exhausted_) [[unlikely]] {
         return false;
     }
-    const std::uint32_t used = memory_used(chunk_bytes(c), c.buffered());
+    const std::uint32_t used = memory_used(c, chunk_bytes(c));
     const std::uint32_t limit = sndbuf_now(c);
     return limit >= used && limit - used >= used / 2 && std::uint64_t{c.unsent()} * 2 < notsent_limit(c.options);
 }

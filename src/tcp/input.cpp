@@ -41,6 +41,9 @@ bool is_crossed_synack(const Connection& c, const Segment& seg) noexcept {
     return c.state == State::syn_received && c.listener == nullptr && seg.has(flag::syn) && seg.has(flag::ack) && seg.seq == c.irs && seg.len == 0 && seg.ack == c.snd_nxt;
 }
 
+// As Linux: the data that a program waits to write, or promises by its options, carry the last ACK of the handshake.
+bool saves_last_ack(const Connection& c) noexcept { return c.opening.writer_waits || c.options.defer_accept != 0 || !c.options.quickack; }
+
 }  // namespace
 
 // Checks the header and strips it: data() becomes the payload.
@@ -267,10 +270,11 @@ void Tcp::take_syn_ack(Connection& c, const Segment& seg, Packet* packet, Time n
     } else {
         packet->free();
     }
-    c.ack_now = !c.opening.writer_waits;
-    if (c.opening.writer_waits) {
+    c.ack_now = !saves_last_ack(c);
+    if (!c.ack_now) {
+        enter_quick_ack(c, quick_acks_max);
         c.last_data_at = now;  // it answers: as Linux, that is a conversation
-        c.delack_at = now + delayed_ack_time;
+        c.delack_at = now + delayed_ack_time_max;
         arm(c, c.delack_at);
     }
     output(c, now);
@@ -526,8 +530,8 @@ void Tcp::process_close_states(Connection& c, Time now) noexcept {
         switch (c.state) {
             case State::fin_wait_1:
                 c.state = State::fin_wait_2;
-                if (c.owner == nullptr) {
-                    c.keepalive_at = now + std::chrono::seconds(c.options.linger2_s > 0 ? c.options.linger2_s : context_.tunables.tcp_fin_timeout);
+                if (c.owner == nullptr && !c.in_accept_queue && !linger_alone(c, now)) {
+                    return;
                 }
                 note(c, ready::output);
                 break;

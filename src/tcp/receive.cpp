@@ -11,7 +11,6 @@ using wire::SackBlock;
 
 namespace {
 
-constexpr Duration delayed_ack_time_max = std::chrono::milliseconds(200);  // Linux: TCP_DELACK_MAX
 constexpr std::uint32_t collapse_from_packets = 16;                   // a shorter queue keeps its packets as they came
 constexpr std::uint32_t collapse_bytes_max = 512;
 

@@ -32,7 +32,8 @@
 
 namespace shunt::tcp {
 
-inline constexpr Duration delayed_ack_time = std::chrono::milliseconds(40);  // Linux: TCP_DELACK_MIN
+inline constexpr Duration delayed_ack_time = std::chrono::milliseconds(40);       // Linux: TCP_DELACK_MIN
+inline constexpr Duration delayed_ack_time_max = std::chrono::milliseconds(200);  // and TCP_DELACK_MAX; a peer's at worst (RFC 8985, 7.2)
 
 // What TCP needs of the stack; all of it outlives TCP.
 struct Context {
@@ -232,6 +233,7 @@ private:
     void take_in_order(Connection& c, Packet* packet, bool with_fin, Time now) noexcept;
     void process_fin(Connection& c, Time now) noexcept;
     void process_close_states(Connection& c, Time now) noexcept;
+    bool linger_alone(Connection& c, Time now) noexcept;
     void in_time_wait(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
     void established(Connection& c, const Segment& seg, Time now) noexcept;
 

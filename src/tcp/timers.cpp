@@ -12,7 +12,6 @@ namespace {
 constexpr Duration rto_max = std::chrono::seconds(120);           // Linux: TCP_RTO_MAX
 constexpr Duration timeout_min = std::chrono::milliseconds(2);           // Linux: TCP_TIMEOUT_MIN
 constexpr Duration rto_base = std::chrono::milliseconds(200);            // what tcp_retries2 is counted in, whatever the RTO is
-constexpr Duration delayed_ack_time_max = std::chrono::milliseconds(200);  // the peer's, at worst (RFC 8985, 7.2)
 
 Duration backed_off(Duration base, unsigned doublings) noexcept {
     doublings = std::min(doublings, 20U);

@@ -356,6 +356,17 @@ void Tcp::shutdown_receive(Connection& c) noexcept {
     note(c, ready::input | ready::peer_shut);
 }
 
+// In FIN_WAIT_2, and the program has let go: the peer has a while for its end (TCP_LINGER2); below 0 none, as on Linux. False: it is over.
+bool Tcp::linger_alone(Connection& c, Time now) noexcept {
+    if (c.options.linger2_s < 0) {
+        send_reset(c, now);
+        finish(c, 0);
+        return false;
+    }
+    c.keepalive_at = now + std::chrono::seconds(c.options.linger2_s > 0 ? c.options.linger2_s : context_.tunables.tcp_fin_timeout);
+    return true;
+}
+
 void Tcp::release(Connection& c, bool linger0, Time now) noexcept {
     context_.changed.remove(c);
     c.owner = nullptr;
@@ -382,7 +393,9 @@ void Tcp::release(Connection& c, bool linger0, Time now) noexcept {
             shutdown_send(c, now);
             return;
         case State::fin_wait_2:
-            c.keepalive_at = now + std::chrono::seconds(c.options.linger2_s > 0 ? c.options.linger2_s : context_.tunables.tcp_fin_timeout);
+            if (!linger_alone(c, now)) {
+                return;
+            }
             [[fallthrough]];
         case State::fin_wait_1:
         case State::closing:

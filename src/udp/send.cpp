@@ -150,7 +150,7 @@ void Udp::emit(UdpEndpoint& endpoint, Packet* packet, const Path& path, std::uin
     ipv4_->output(packet, path, wire::protocol_udp, now);
 }
 
-Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to, Time now) noexcept {
+Result<Path> Udp::admit(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to) noexcept {
     if (const auto bound = bind_at_need(endpoint); !bound) [[unlikely]] {  // first of all, as on Linux
         return fail(code_of(bound.error()));
     }
@@ -162,9 +162,9 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, Pieces pieces, const UdpD
     if (to != nullptr ? destination.port == 0 : !endpoint.is_connected()) {
         return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
     }
-    const auto path = path_for(endpoint, destination);
+    auto path = path_for(endpoint, destination);
     if (!path) {
-        return fail(code_of(path.error()));
+        return path;
     }
     if (size > room_of(endpoint, *path)) [[unlikely]] {
         return refuse_size(endpoint, *path, destination);
@@ -172,7 +172,15 @@ Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, Pieces pieces, const UdpD
     if (const int error = refusal(endpoint, pieces); error != 0) [[unlikely]] {
         return fail(error);
     }
-    return transmit(endpoint, pieces, size, *path, destination.port, now);
+    return path;
+}
+
+Result<std::uint32_t> Udp::send(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to, Time now) noexcept {
+    const auto path = admit(endpoint, pieces, to);
+    if (!path) [[unlikely]] {
+        return fail(code_of(path.error()));
+    }
+    return transmit(endpoint, pieces, total_of(pieces), *path, destination_of(endpoint, to).port, now);
 }
 
 // A datagram against which nothing stands any more.
@@ -200,9 +208,11 @@ Result<void> Udp::start_cork(UdpEndpoint& endpoint, const UdpDestination* to) no
         return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
     }
     const UdpDestination destination = destination_of(endpoint, to);
-    if (const auto path = path_for(endpoint, destination); !path) {
+    const auto path = path_for(endpoint, destination);
+    if (!path) {
         return fail(code_of(path.error()));
     }
+    endpoint.corked_source = path->source;
     endpoint.flow_to = {ipv4_->named(destination.address, endpoint.local_address), destination.port};
     endpoint.has_corked = true;
     return {};
@@ -259,7 +269,10 @@ Result<std::uint32_t> Udp::push(UdpEndpoint& endpoint, Time now) noexcept {
     for (Packet* each = endpoint.corked.front(); each != nullptr && count < pieces.size(); each = each->meta().next) {
         pieces[count++] = {each->data(), each->size()};
     }
-    const auto path = path_for(endpoint, endpoint.flow_to);
+    auto path = path_for(endpoint, endpoint.flow_to);
+    if (path) {
+        path->source = endpoint.corked_source;
+    }
     const auto sent = path ? transmit(endpoint, std::span(pieces).first(count), endpoint.corked_bytes, *path, endpoint.flow_to.port, now)
                            : Result<std::uint32_t>(fail(code_of(path.error())));
     uncork(endpoint);

@@ -41,6 +41,7 @@ struct UdpEndpoint : Endpoint {
     PacketQueue corked;              // those parts, of corked_bytes
     std::uint32_t corked_bytes = 0;
     std::uint32_t corked_memory = 0; // what Linux counts for them
+    std::uint32_t corked_source = 0; // the address that they leave from, whatever the socket is bound to by then
     UdpDestination flow_to;          // where what names no address goes: the peer, or where parts were last gathered for (Linux's inet->cork.fl)
     bool recverr = false;            // IP_RECVERR
     PacketQueue error_queue;         // each: an ErrorReport, then what it quotes
@@ -78,6 +79,8 @@ public:
 
     // Sends one datagram gathered from `pieces`. EMSGSIZE, ENETUNREACH, EACCES, ENOBUFS (no packets), EDESTADDRREQ, EPIPE.
     Result<std::uint32_t> send(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to, Time now) noexcept;
+    // What stands against sending that: the same errors; else its way.
+    Result<Path> admit(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to) noexcept;
     // As send, for a part of a datagram that goes with push(). An error takes back what there was.
     Result<std::uint32_t> append(UdpEndpoint& endpoint, Pieces pieces, const UdpDestination* to) noexcept;
     Result<std::uint32_t> push(UdpEndpoint& endpoint, Time now) noexcept;

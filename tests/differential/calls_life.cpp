@@ -123,9 +123,17 @@ void connect_to(World& world, const long* a, Outcome& outcome) {
     outcome.set(connect(world.fd(a[0]), target.is_null ? nullptr : reinterpret_cast<sockaddr*>(&address), length_of(a[2])));
 }
 
-void shut_down(World& world, const long* a, Outcome& outcome) { outcome.set(shutdown(world.fd(a[0]), static_cast<int>(a[1]))); }
+void shut_down(World& world, const long* a, Outcome& outcome) {
+    if (!world.has_filled || a[1] == SHUT_WR) {  // else what follows resets, and it is not known whether something does: what had no room, or nothing
+        outcome.set(shutdown(world.fd(a[0]), static_cast<int>(a[1])));
+    }
+}
 void local_name(World& world, const long* a, Outcome& outcome) { ask_name(world, a, outcome, getsockname); }
-void peer_name(World& world, const long* a, Outcome& outcome) { ask_name(world, a, outcome, getpeername); }
+void peer_name(World& world, const long* a, Outcome& outcome) {
+    if (!world.has_filled) {  // else an end may stand behind what does not fit, and with it the peer go
+        ask_name(world, a, outcome, getpeername);
+    }
+}
 
 void duplicate(World& world, const long* a, Outcome& outcome) {
     make(outcome, a[1], dup(world.fd(a[0])));

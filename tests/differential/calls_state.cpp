@@ -37,10 +37,9 @@ bool is_compared(const Option& option, const World& world) {
     return option.compared == Option::Compared::always || (option.compared == Option::Compared::unconnected && !world.has_connected);
 }
 
-// The epoll and poll bits that are compared.
-std::string events_text(const World& world, long slot, unsigned events) {
+std::string events_text(long slot, unsigned events) {
     char text[32];
-    snprintf(text, sizeof text, " s%ld:%x", slot, events & (world.has_filled ? ~static_cast<unsigned>(EPOLLOUT) : ~0U));
+    snprintf(text, sizeof text, " s%ld:%x", slot, events);
     return text;
 }
 
@@ -103,8 +102,10 @@ void wait_epoll(World& world, const long* a, Outcome& outcome) {
     });
     for (long i = 0; i < count; ++i) {
         const epoll_event& event = events[static_cast<std::size_t>(i)];
-        outcome.data += events_text(world, static_cast<long>(event.data.u64), event.events);
+        const unsigned told = world.compared(event.events);
+        outcome.data += told != 0 ? events_text(static_cast<long>(event.data.u64), told) : "";
     }
+    outcome.result = world.has_filled ? std::min(outcome.result, 0L) : outcome.result;
 }
 
 void select_all(World& world, const long*, Outcome& outcome) {
@@ -131,9 +132,11 @@ void select_all(World& world, const long*, Outcome& outcome) {
 }
 
 void poll_one(World& world, const long* a, Outcome& outcome) {
-    pollfd item{world.fd(a[0]), static_cast<short>(a[1]), 0};
+    pollfd item{world.fd(a[0]), static_cast<short>(world.compared(static_cast<unsigned>(a[1]))), 0};
     outcome.set(poll(&item, 1, static_cast<int>(a[2])));
-    outcome.data = outcome.result > 0 ? events_text(world, a[0], static_cast<unsigned short>(item.revents)) : "";
+    const unsigned told = world.compared(static_cast<unsigned short>(item.revents));
+    outcome.result = told == 0 ? std::min(outcome.result, 0L) : outcome.result;
+    outcome.data = told != 0 ? events_text(a[0], told) : "";
 }
 
 }  // namespace differential::calls

@@ -113,9 +113,10 @@ void Player::play(const Plan& plan, const std::function<void(std::string_view)>&
     world_.hosts = hosts_;
     for (const Step& step : plan) {
         std::string text = std::to_string(world_.step) + " " + text_of(step) + run(step);
-        text += collect() + news();
+        text += collect();
+        text += news();
         if (child_.is_there()) {
-            const std::string told = child_.ask("look");
+            const std::string told = child_.ask("look " + std::to_string(world_.has_filled));
             text += told.empty() ? "" : " | child" + told;
         }
         line(text + "\n");
@@ -149,9 +150,10 @@ void Player::fork_child() {
     });
 }
 
-// "look", or step, has_connected, has_filled and the step's text.
+// "look" and has_filled, or step, has_connected, has_filled and the step's text.
 std::string Player::answer_as_child(const std::string& message) {
-    if (message == "look") {
+    if (message.starts_with("look ")) {
+        world_.has_filled = message.back() == '1';
         return news();
     }
     std::istringstream words(message);

@@ -93,7 +93,7 @@ std::array<short, slot_count> World::ask() const {
     poll(items.data(), items.size(), 0);
     std::array<short, slot_count> found{};
     for (std::size_t i = 0; i < slot_count; ++i) {
-        found[i] = static_cast<short>(items[i].revents & (has_filled ? ~(POLLOUT | POLLWRNORM | POLLWRBAND | POLLRDHUP | POLLHUP) : ~0));  // an end may stand behind what does not fit
+        found[i] = static_cast<short>(compared(static_cast<unsigned>(items[i].revents)));
     }
     return found;
 }

@@ -56,6 +56,8 @@ struct World {
     bool has_connected = false;            // the kernel has tuned buffers, for good
     bool has_filled = false;               // how much fits is the system's own: POLLOUT and large counts are not compared any more
 
+    // Of readiness, what is compared: an end may stand behind what does not fit.
+    unsigned compared(unsigned events) const { return has_filled ? events & ~static_cast<unsigned>(POLLOUT | POLLWRNORM | POLLWRBAND | POLLRDHUP | POLLHUP) : events; }
     int fd(long slot) const { return slots[static_cast<std::size_t>(slot)].fd; }
     sockaddr_in address(long host, in_port_t port) const;
     // What a slot is bound to, the wildcard as the first host; port 0 and the first host where it is no such socket.

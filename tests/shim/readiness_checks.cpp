@@ -361,6 +361,50 @@ CHECK(epoll_waits_while_another_thread_adds) {
     close_all({client, server, epfd});
 }
 
+// Another thread's sendto gives a socket its side while we wait for it in the kernel.
+CHECK(poll_hears_of_a_socket_whose_side_was_open) {
+    for (const bool by_select : {false, true}) {
+        const int peer = bound(SOCK_DGRAM, address);
+        const int open = socket(AF_INET, SOCK_DGRAM, 0);
+        std::thread other([&] {
+            nap_ms(50);
+            sockaddr_in name = at(port_of(peer));
+            socklen_t length = sizeof name;
+            char data[8];
+            sendto(open, "x", 1, 0, reinterpret_cast<const sockaddr*>(&name), length);
+            recvfrom(peer, data, sizeof data, 0, reinterpret_cast<sockaddr*>(&name), &length);
+            sendto(peer, "y", 1, 0, reinterpret_cast<const sockaddr*>(&name), length);
+        });
+        pollfd item{open, POLLIN, 0};
+        fd_set readable;
+        FD_ZERO(&readable);
+        FD_SET(open, &readable);
+        timeval limit{5, 0};
+        say_result("ready", by_select ? select(open + 1, &readable, nullptr, nullptr, &limit) : poll(&item, 1, 5000));
+        say("set=%d revents=%x", FD_ISSET(open, &readable) != 0, item.revents);
+        other.join();
+        say("%s", receive_text(open, MSG_DONTWAIT).c_str());
+        close_all({open, peer});
+    }
+}
+
+CHECK(poll_hears_of_the_first_socket_in_a_set) {
+    int client, server, pipe_ends[2];
+    pair(client, server);
+    pipe(pipe_ends);
+    send_text(client, "x");
+    const int epfd = epoll_create1(0);
+    std::thread other([&] {
+        nap_ms(50);
+        add(epfd, server, EPOLLIN);
+    });
+    pollfd list[] = {{pipe_ends[0], POLLIN, 0}, {epfd, POLLIN, 0}};
+    say_result("ready", poll(list, 2, 5000));
+    say("%x %x", list[0].revents, list[1].revents);
+    other.join();
+    close_all({client, server, epfd, pipe_ends[0], pipe_ends[1]});
+}
+
 CHECK(epoll_and_duplicates) {
     int client, server;
     pair(client, server);
