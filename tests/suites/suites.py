@@ -117,7 +117,7 @@ def libevent(folder):
 
 def node(folder):
     """FOLDER has the sources of Node.js; the program is NODE of the environment, or else the node of PATH."""
-    kinds = "net|dgram|http|https|http2|tls|socket|tcp"
+    kinds = "net|dgram|http|https|http2|tls|socket|tcp|cluster|child-process"
 
     def cases():
         return [name for name in files_in(folder / "test", ("parallel", "sequential"), "test-*.*js") if re.match(f".*/test-({kinds})[-.]", name)]
@@ -148,10 +148,10 @@ def ruby(folder):
 
 def tcl(folder):
     """FOLDER has Tcl's sources."""
-    names = ("event", "http", "http11", "httpPipeline", "httpold", "io", "ioCmd", "socket")
+    names = ("chanio", "event", "http", "http11", "httpPipeline", "httpold", "io", "ioCmd", "socket")
     lines = by_lines(r"^(?:\+\+\+\+|====) (?P<name>\S+) .*?(?P<word>PASSED|FAILED|SKIPPED:)", {"PASSED": "passed", "SKIPPED:": "skipped"})
-    return compare.Suite(lambda: [f"{name}.test" for name in names], lambda case: ["tclsh8.6", "all.tcl", "-file", case, "-verbose", "pse"], lines,
-                         folder / "tests", seconds=300)
+    program = ["tclsh8.6", str(folder / "tests/all.tcl"), "-tmpdir", ".", "-verbose", "pse"]  # each side in a folder of its own, for what the tests write
+    return compare.Suite(lambda: [f"{name}.test" for name in names], lambda case: [*program, "-file", case], lines, seconds=300)
 
 
 def php(folder):
