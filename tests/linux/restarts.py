@@ -73,7 +73,10 @@ def peer_comes_again(kind, state, offset, timestamps):
 
 
 def same_as_linux(function, *arguments):
-    linux, shunt = together(function, [("linux", *arguments), ("shunt", *arguments)])
+    linux, shunt = "", None
+    for _ in range(2):  # on a busy machine either may be a second late, by a SYN sent again, but hardly twice
+        if linux != shunt:
+            linux, shunt = together(function, [("linux", *arguments), ("shunt", *arguments)])
     check(linux == shunt, f"Linux: {linux}, Shunt: {shunt}")
     return str(linux).replace("'", "")
 
