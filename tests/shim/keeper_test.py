@@ -17,7 +17,7 @@ import tempfile
 import time
 import unittest
 
-from keepers import Process, keepers_of
+from keepers import Process, keepers_of, let_rest
 
 BUILD = os.environ["SHUNT_TEST_BUILD_DIR"]
 SHUNT = os.path.join(BUILD, "bin", "shunt")
@@ -113,6 +113,10 @@ class Guest:
                                         preexec_fn=die_with_parent, bufsize=0)
         test.guests.append(self)
         self.keeper, self.others, self.rest = None, others, b""
+
+    @property
+    def pid(self):
+        return self.program.pid
 
     def begin(self, code):
         self.program.stdin.write(json.dumps(code).encode() + b"\n")
@@ -219,6 +223,11 @@ class Keeper(unittest.TestCase):
     def expect_service(self, peer):
         self.assertEqual(peer.do("out = echoes(c[0])"), True, "the connection that was accepted before")
         self.assertEqual(peer.do(f"d = socket.create_connection(('{SERVER}', {PORT}), 5); out = echoes(d)"), True, "a new one")
+
+    def kill_at_rest(self, process):
+        """Outside the stack's lock: inside, its death would reset connections."""
+        self.assertTrue(let_rest(process.pid), "it does not come to rest")
+        process.kill()
 
     def leave_time_wait(self, server, peer):
         """The server's side closes first."""
@@ -362,14 +371,13 @@ class Keeper(unittest.TestCase):
         server, peer = self.serve_in_a_child()
         server.kill()
         self.expect_service(peer)
-        self.strays[0].kill()
+        self.kill_at_rest(self.strays[0])
         self.assertEqual(peer.do("out = [receive(each, seconds=4)[1] for each in (c[0], d)]"), ["EOF", "EOF"], "and when the child was killed as well")
 
     def test_a_parent_goes_on_when_its_child_was_killed(self):
         server, peer = self.serve_in_a_child()
         self.assertEqual(peer.do("out = echoes(c[0])"), True)
-        time.sleep(0.3)  # it sleeps by now: outside the lock
-        self.strays[0].kill()
+        self.kill_at_rest(self.strays[0])
         server.begin("serve(listener, a[0])")
         self.expect_service(peer)
 
@@ -420,7 +428,7 @@ serve(socket.socket(fileno=3))
                         "the keeper answers while the daemon sleeps")
         self.expect_service(peer)
         self.assertTrue(keeper.is_alive() and daemon.is_alive())
-        daemon.kill()
+        self.kill_at_rest(daemon)
         self.assertEqual(peer.do("out = receive(c[0])[1]"), "EOF")
 
     def test_a_daemon_that_has_closed_all_but_its_listener_serves(self):
@@ -546,7 +554,7 @@ small = [b"x" * 65000 + bytes([i % 256]) for i in range(size // 2 // 65000)]
         peer.keeper.kill()
         other = Guest(self, PEER).start_stack(PEER)
         self.assertEqual(other.do(f"d = socket.create_connection(('{SERVER}', {PORT}), 10); out = echoes(d)"), True, "by a link that has come up anew")
-        server.kill()
+        self.kill_at_rest(server)
         self.assertEqual(other.do("out = receive(d)[1]"), "EOF")
 
     def test_a_program_whose_keeper_was_killed_goes_on_and_ends_its_own_way(self):

@@ -2,7 +2,9 @@
 import contextlib
 import os
 import pathlib
+import re
 import signal
+import time
 
 
 class Process:
@@ -43,3 +45,19 @@ def keepers_of(wire):
             if name.read_text() == "shunt-keeper\n" and any(os.readlink(fd) in wanted for fd in (name.parent / "fd").iterdir()):
                 found.add(Process(int(name.parent.name)))
     return found
+
+
+def let_rest(pid, seconds=10):
+    """Waits until no thread of it has run for 0.2 s: it is outside the stack's lock then, in which a death would reset connections. False: it did not rest."""
+    def runs():
+        statuses = [task.joinpath("status").read_text() for task in sorted(pathlib.Path(f"/proc/{pid}/task").iterdir())]
+        return [re.findall(r"^(?:State|\w+_ctxt_switches):\s+(\w+)", status, re.M) for status in statuses]
+
+    end, before = time.monotonic() + seconds, None
+    while time.monotonic() < end:
+        now = runs()
+        if now == before and all(state == "S" for state, *_ in now):
+            return True
+        before = now
+        time.sleep(0.2)
+    return False
