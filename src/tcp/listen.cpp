@@ -253,25 +253,33 @@ void Tcp::reset_unknown(const Segment& seg, Time now) noexcept {
         return;
     }
     const auto path = context_.ipv4.route(seg.source, seg.destination);
-    Packet* packet = path ? context_.ipv4.packet_source()->allocate() : nullptr;
+    const bool has_ack = seg.has(wire::tcp_flag::ack);
+    const auto flags = static_cast<std::uint8_t>(has_ack ? wire::tcp_flag::rst : wire::tcp_flag::rst | wire::tcp_flag::ack);
+    if (path && send_bare(*path, seg.destination_port, seg.source_port, has_ack ? seg.ack : Seq(), has_ack ? Seq() : seg.end(), flags, now)) {
+        context_.counters.count(Event::tcp_resets_sent);
+    }
+}
+
+// A header only, of a connection that is not there. False: no packet.
+bool Tcp::send_bare(const Path& path, std::uint16_t from, std::uint16_t to, Seq seq, Seq ack, std::uint8_t flags, Time now) noexcept {
+    Packet* packet = context_.ipv4.packet_source()->allocate();
     if (packet == nullptr) {
-        return;
+        return false;
     }
     auto* header = reinterpret_cast<wire::TcpHeader*>(packet->append(sizeof(wire::TcpHeader)));
-    header->source_port = seg.destination_port;
-    header->destination_port = seg.source_port;
-    const bool has_ack = seg.has(wire::tcp_flag::ack);
-    header->seq = has_ack ? seg.ack.raw() : 0;
-    header->ack = has_ack ? 0 : seg.end().raw();
+    header->source_port = from;
+    header->destination_port = to;
+    header->seq = seq.raw();
+    header->ack = ack.raw();
     header->offset = 5 << 4;
-    header->flags = has_ack ? wire::tcp_flag::rst : wire::tcp_flag::rst | wire::tcp_flag::ack;
+    header->flags = flags;
     header->window = 0;
     header->checksum = 0;
     header->urgent = 0;
-    finish_checksum(*packet, *path);
-    context_.counters.count(Event::tcp_resets_sent);
+    finish_checksum(*packet, path);
     context_.counters.count(Event::tcp_segments_sent);
-    context_.ipv4.output(packet, *path, wire::protocol_tcp, now);
+    context_.ipv4.output(packet, path, wire::protocol_tcp, now);
+    return true;
 }
 
 }  // namespace shunt::tcp

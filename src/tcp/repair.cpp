@@ -37,27 +37,6 @@ void Tcp::start_over(Time now) noexcept {
     fast_open_cache_.clear();
 }
 
-// As a connection would, but without one.
-void Tcp::tell_peer(const Connection& c, const Path& path, Seq seq, std::uint8_t flags, Time now) noexcept {
-    Packet* packet = context_.ipv4.packet_source()->allocate();
-    if (packet == nullptr) {
-        return;
-    }
-    auto* header = reinterpret_cast<wire::TcpHeader*>(packet->append(sizeof(wire::TcpHeader)));
-    header->source_port = c.local_port;
-    header->destination_port = c.remote_port;
-    header->seq = seq.raw();
-    header->ack = c.rcv_nxt.raw();
-    header->offset = 5 << 4;
-    header->flags = flags;
-    header->window = 0;
-    header->checksum = 0;
-    header->urgent = 0;
-    finish_checksum(*packet, path);
-    context_.counters.count(Event::tcp_segments_sent);
-    context_.ipv4.output(packet, path, wire::protocol_tcp, now);
-}
-
 std::uint32_t Tcp::tell_peers(Time now) noexcept {
     std::uint32_t count = 0;
     for (std::uint32_t i = 0; i < connections_.touched(); ++i) {
@@ -75,8 +54,8 @@ std::uint32_t Tcp::tell_peers(Time now) noexcept {
             continue;
         }
         context_.counters.count(Event::tcp_resets_sent);
-        tell_peer(c, *path, c.snd_nxt, wire::tcp_flag::rst | wire::tcp_flag::ack, now);
-        tell_peer(c, *path, c.snd_una - 1, wire::tcp_flag::ack, now);
+        send_bare(*path, c.local_port, c.remote_port, c.snd_nxt, c.rcv_nxt, wire::tcp_flag::rst | wire::tcp_flag::ack, now);
+        send_bare(*path, c.local_port, c.remote_port, c.snd_una - 1, c.rcv_nxt, wire::tcp_flag::ack, now);
     }
     context_.counters.count(Event::tcp_lost_by_death, count);
     return count;

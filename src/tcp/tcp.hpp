@@ -211,9 +211,6 @@ private:
         packet->free();
     }
 
-    // repair.cpp
-    void tell_peer(const Connection& c, const Path& path, Seq seq, std::uint8_t flags, Time now) noexcept;
-
     // input.cpp
     std::optional<DropReason> parse(Packet& packet, const Ipv4Verdict& ip, Segment& seg) const noexcept;
     bool try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time now) noexcept;
@@ -241,6 +238,7 @@ private:
     // `used_before`: the last sequence number of an earlier connection between the same ports, in TIME_WAIT until now; ours shall be higher.
     void in_listen(Listener& listener, const Segment& seg, Packet* packet, Time now, std::optional<Seq> used_before = {}) noexcept;
     void reset_unknown(const Segment& seg, Time now) noexcept;
+    bool send_bare(const Path& path, std::uint16_t from, std::uint16_t to, Seq seq, Seq ack, std::uint8_t flags, Time now) noexcept;
     void set_up_options(Connection& c, const wire::TcpOptions& offered) noexcept;
     void set_up_path(Connection& c, const Path& path) noexcept;
     void set_up_passive(Connection& c, const Listener& listener, const Segment& seg, const Path& path, Time now) noexcept;
