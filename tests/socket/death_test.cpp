@@ -14,37 +14,16 @@
 #include <thread>
 #include <vector>
 
-#include "config/config.hpp"
-#include "config/options.hpp"
 #include "pmd/port_inline.hpp"
 #include "socket/guard.hpp"
-#include "socket/runtime.hpp"
-#include "socket/socket.hpp"
+#include "socket/loop.hpp"
 
 namespace shunt::socket {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace loop;
 constexpr timespec patience{10, 0};
-
-Stack& the_stack() {
-    static Stack* stack = [] {
-        config::Inputs inputs;
-        inputs.command_line.push_back({config::find_option("link"), "loop", "--link loop"});
-        Runtime::instance().configure(config::load(inputs).value());
-        return Runtime::instance().stack().value();
-    }();
-    return *stack;
-}
-
-sockaddr_in loopback(std::uint16_t port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(port);
-    return address;
-}
-const sockaddr* as_any(const sockaddr_in& address) { return reinterpret_cast<const sockaddr*>(&address); }
 
 // A description without a descriptor in the way: the kernel's is needed for its kind alone.
 Socket& make(int type) {
@@ -52,14 +31,6 @@ Socket& make(int type) {
     Socket& made = *open(the_stack(), fd).value();
     ::close(fd);
     return made;
-}
-
-std::uint16_t bind_somewhere(Socket& socket) {
-    sockaddr_in address = loopback(0);
-    EXPECT_EQ(bind(socket, as_any(address), sizeof address), 0);
-    socklen_t length = sizeof address;
-    EXPECT_EQ(local_name(socket, reinterpret_cast<sockaddr*>(&address), &length), 0);
-    return ntohs(address.sin_port);
 }
 
 bool becomes(Socket& socket, short events) {

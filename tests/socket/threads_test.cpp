@@ -8,32 +8,12 @@
 #include <thread>
 #include <vector>
 
-#include "config/config.hpp"
-#include "config/options.hpp"
-#include "socket/runtime.hpp"
-#include "socket/socket.hpp"
+#include "socket/loop.hpp"
 
 namespace shunt::socket {
 namespace {
 
-Stack& the_stack() {
-    static Stack* stack = [] {
-        config::Inputs inputs;
-        inputs.command_line.push_back({config::find_option("link"), "loop", "--link loop"});
-        Runtime::instance().configure(config::load(inputs).value());
-        return Runtime::instance().stack().value();
-    }();
-    return *stack;
-}
-
-sockaddr_in loopback(std::uint16_t port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(port);
-    return address;
-}
-const sockaddr* as_any(const sockaddr_in& address) { return reinterpret_cast<const sockaddr*>(&address); }
+using namespace loop;
 
 // A description and the kernel's descriptor behind it.
 class Handle {
@@ -49,13 +29,7 @@ public:
 
     Socket& get() { return *socket_; }
     int fd() const { return fd_; }
-    std::uint16_t bind_somewhere() {
-        sockaddr_in address = loopback(0);
-        EXPECT_EQ(bind(*socket_, as_any(address), sizeof address), 0);
-        socklen_t length = sizeof address;
-        EXPECT_EQ(local_name(*socket_, reinterpret_cast<sockaddr*>(&address), &length), 0);
-        return ntohs(address.sin_port);
-    }
+    std::uint16_t bind_somewhere() { return loop::bind_somewhere(*socket_); }
     long connect_to(std::uint16_t port) {
         const sockaddr_in address = loopback(port);
         return connect(*socket_, as_any(address), sizeof address);
