@@ -141,13 +141,14 @@ std::string facts_of(const config::Config& config) {
     return facts;
 }
 
-// What runs already, and is to be shared: mapped here, at the same addresses. Null: there is none that can be; `is_silent`: or it did not answer.
-Stack* join_any(const config::Config& config, Duration silent, bool* is_silent = nullptr) {
+// What runs already, and is to be shared: mapped here, at the same addresses. Null: there is none that can be, or it
+// does not answer, or it is about to leave; `is_refused`: one answered that it cannot be shared with us.
+Stack* join_any(const config::Config& config, Duration silent, bool* is_refused = nullptr) {
     for (const std::string& name : holders(config)) {
         const pmd::Joined joined = pmd::join(name, facts_of(config), silent);
         auto* layer = static_cast<Layer*>(joined.stack);
-        if (is_silent != nullptr) {
-            *is_silent = joined.outcome == pmd::Joining::silent || joined.outcome == pmd::Joining::nobody;
+        if (is_refused != nullptr) {
+            *is_refused = joined.outcome == pmd::Joining::refused;
         }
         if (joined.outcome != pmd::Joining::joined) {
             continue;
@@ -179,9 +180,9 @@ Outcome<Stack*> join_or_claim_loop(const config::Config& config) {
     }
     constexpr timespec pause{0, 5'000'000};
     const auto until = std::chrono::steady_clock::now() + loop_patience;
-    bool is_silent = true;
-    while (is_silent && std::chrono::steady_clock::now() < until) {
-        if (Stack* stack = join_any(config, silent_while_starting, &is_silent)) {
+    bool is_refused = false;
+    while (!is_refused && std::chrono::steady_clock::now() < until) {
+        if (Stack* stack = join_any(config, silent_while_starting, &is_refused)) {
             return stack;
         }
         if (const auto claim = pmd::try_claim(name, {.silent = Duration{}}); claim) {
@@ -190,8 +191,9 @@ Outcome<Stack*> join_or_claim_loop(const config::Config& config) {
         }
         sys::call(SYS_nanosleep, sys::word(&pause), 0);
     }
-    return is_silent ? explain(EBUSY, fmt::format("--link loop: another program of this launch has it, and does not answer for {} s", loop_patience.count()))
-                     : explain(EBUSY, "--link loop: another program of this launch has it, and cannot share it: it is another build or has other addresses");
+    return is_refused
+        ? explain(EBUSY, "--link loop: another program of this launch has it, and cannot share it: it is another build or has other addresses")
+        : explain(EBUSY, fmt::format("--link loop: another program of this launch has it, and does not answer for {} s", loop_patience.count()));
 }
 
 // What the keeper gives to those who join: everybody sleeps on these.
