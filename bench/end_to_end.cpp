@@ -1,7 +1,7 @@
 // The way of a 64-byte message, there and back, on four paths in one run: the bare memif wire, the C++ library, the shim, the kernel's loopback.
 // Runs the *_ping programs beside it in pairs, one end a core, round by round, and compares each figure with the wire measured just
 // before it, because the host's moods last for minutes. Start reading at main(). docs/measuring.md says how to read the result.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sched.h>
 #include <sys/utsname.h>
 #include <unistd.h>

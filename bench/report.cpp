@@ -1,7 +1,7 @@
 // See report.hpp.
 #include "bench/report.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdio>

@@ -16,8 +16,7 @@ option(SHUNT_FUZZ "Build the fuzzers (clang only)" OFF)
 option(SHUNT_LTO "Link-time optimisation of the shared libraries" OFF)
 
 add_compile_options(-march=${SHUNT_MARCH} -fno-omit-frame-pointer)
-# fmt is used header-only: a second libfmt in the program's address space could answer for ours.
-add_compile_definitions(FMT_HEADER_ONLY=1 _GNU_SOURCE)
+add_compile_definitions(_GNU_SOURCE)
 
 if(SHUNT_SANITIZE)
     add_compile_options(-fsanitize=${SHUNT_SANITIZE} -fno-sanitize-recover=all)

@@ -1,7 +1,7 @@
 // Reading --fault. See fault_spec.hpp.
 #include "pmd/fault_spec.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cerrno>

@@ -2,7 +2,7 @@
 #include "pmd/memif_wire.hpp"
 
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>

@@ -1,6 +1,6 @@
 // From a link spec to a running port: finds or creates the device, configures it for one receive and one transmit queue, and explains what
 // went wrong in the user's words.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <net/if.h>
 #include <unistd.h>
 

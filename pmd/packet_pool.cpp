@@ -1,7 +1,7 @@
 // See packet_pool.hpp.
 #include "pmd/packet_pool.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <mutex>
 

@@ -1,7 +1,7 @@
 // See ring_port.hpp.
 #include "pmd/ring_port.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "pmd/dpdk.hpp"
 #include "pmd/port_access.hpp"

@@ -7,7 +7,7 @@
 namespace shunt {
 
 [[noreturn, gnu::cold]] inline void check_failed(const char* expression, const char* file, int line) noexcept {
-    log::write(log::Level::error, fmt::format("bug: {} does not hold at {}:{}", expression, file, line));
+    log::error("bug: {} does not hold at {}:{}", expression, file, line);
     __builtin_trap();
 }
 

@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
-#include <iterator>
+#include <string_view>
 
 #include "base/sys.hpp"
 
@@ -32,12 +33,14 @@ void set_threshold(Level level) noexcept {
     current.store(level, std::memory_order_relaxed);
 }
 
-void write(Level level, std::string_view text) noexcept {
-    char line[1024];
-    const auto end = fmt::format_to_n(line, sizeof line - 1, "shunt: {}{}", label(level), text);
-    const std::size_t length = std::min(end.size, sizeof line - 1);
-    line[length] = '\n';
-    sys::write(2, line, length + 1);
+void write(Level level, fmt::string_view format, fmt::format_args args) noexcept {
+    char line[1024] = "shunt: ";
+    char* const end = line + sizeof line - 1;
+    char* at = std::ranges::copy(label(level), line + 7).out;
+    const auto room = static_cast<std::size_t>(end - at);
+    at += std::min(fmt::vformat_to_n(at, room, format, args).size, room);
+    *at = '\n';
+    sys::write(2, line, static_cast<std::size_t>(at + 1 - line));
 }
 
 }  // namespace shunt::log

@@ -1,7 +1,7 @@
 // Log lines to standard error, one write(2) each, prefix "shunt: ". Never called on the data path.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string_view>
 #include <utility>
@@ -14,15 +14,14 @@ enum class Level : int { error = 0, warning = 1, info = 2, debug = 3 };
 Level threshold() noexcept;
 void set_threshold(Level level) noexcept;
 
-// Writes "shunt: [level: ]text\n" in one system call; never throws, never allocates. What is longer than a line of 1,000 characters is cut.
-void write(Level level, std::string_view text) noexcept;
+// Writes "shunt: [level: ]text\n" in one system call; never throws, never allocates (the keeper has no heap). What is longer than a line of
+// 1,000 characters is cut.
+void write(Level level, fmt::string_view format, fmt::format_args args) noexcept;
 
 template <class... Args>
 void at(Level level, fmt::format_string<Args...> format, Args&&... args) {
     if (level <= threshold()) {
-        char text[1000];   // no heap: the keeper has none
-        const auto end = fmt::format_to_n(text, sizeof text, format, std::forward<Args>(args)...);
-        write(level, {text, end.size < sizeof text ? end.size : sizeof text});
+        write(level, format, fmt::make_format_args(args...));
     }
 }
 template <class... Args>

@@ -1,5 +1,5 @@
 // The table of options as text: --help and docs/options.md.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "config/options.hpp"
 #include "config/sysctl.hpp"

@@ -1,5 +1,5 @@
 // From three sources to one Config: collect, let the higher source win, set, check.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <iterator>

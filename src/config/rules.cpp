@@ -1,6 +1,6 @@
 #include "config/rules.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <fnmatch.h>
 
 #include <algorithm>

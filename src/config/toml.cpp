@@ -1,6 +1,6 @@
 #include "config/toml.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 

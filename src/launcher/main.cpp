@@ -1,6 +1,6 @@
 // `shunt`: checks the configuration, hands it on in the environment, and becomes the program with the shim preloaded.
 // It starts nothing itself: no EAL, no port. So its process, its exit status and its signals are the program's own.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <cerrno>

@@ -1,6 +1,6 @@
 #include "socket/interfaces.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <net/if.h>
 
 #include <algorithm>

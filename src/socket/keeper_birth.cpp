@@ -4,7 +4,7 @@
 // What it keeps: code and data of what is loaded, whatever was mapped since the stock-taking (the arena, packets, queues, registers of cards), its own
 // stack with the thread's storage. libc's heap is gone, so it must not allocate, nor resolve a symbol (our libraries are linked with -z now).
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>

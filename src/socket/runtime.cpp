@@ -1,6 +1,6 @@
 #include "socket/runtime.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <pthread.h>
 #include <sys/random.h>
 #include <sys/syscall.h>

@@ -5,7 +5,7 @@
 #include "packetdrill/tool_interface.hpp"
 
 #include <arpa/inet.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/stat.h>
 
 #include <cerrno>

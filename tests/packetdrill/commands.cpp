@@ -1,5 +1,5 @@
 // Shell commands of scripts, as far as they set tunables. No shell runs.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdlib>

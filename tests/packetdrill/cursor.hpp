@@ -1,7 +1,7 @@
 // A place in a script's text, and the small steps of reading: blanks and comments, words, numbers.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cctype>
 #include <charconv>

@@ -1,6 +1,6 @@
 #include "packetdrill/flow.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "wire/ipv4.hpp"
 #include "wire/tcp.hpp"

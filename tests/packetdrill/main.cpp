@@ -1,6 +1,6 @@
 // Runs scripts: packetdrill_scripts [--known FILE] [--root FOLDER] FILE|FOLDER...
 // With --known, exactly the scripts of that list (paths below the root) must fail; one that passes is a failure as well.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <chrono>

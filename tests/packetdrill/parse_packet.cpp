@@ -1,4 +1,6 @@
 // Packets: "S. 0:0(0) ack 1 win 65535 <mss 1460,nop,wscale 7>" and its relatives.
+#include <algorithm>
+
 #include "packetdrill/cursor.hpp"
 #include "wire/tcp.hpp"
 

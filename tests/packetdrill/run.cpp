@@ -1,5 +1,5 @@
 // A script from its first line to its last, in virtual time.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <functional>

@@ -1,5 +1,5 @@
 // The script's inbound packets as bytes.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 

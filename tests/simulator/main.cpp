@@ -1,5 +1,5 @@
 // The network simulator by hand; see docs/simulator.md.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>

@@ -1,6 +1,6 @@
 #include "simulator/scenario.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <deque>
 

@@ -1,6 +1,6 @@
 #include "simulator/tables.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <map>

@@ -1,6 +1,6 @@
 #include "simulator/talker.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

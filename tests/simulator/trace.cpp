@@ -1,6 +1,6 @@
 #include "simulator/trace.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdio>
 #include <sstream>

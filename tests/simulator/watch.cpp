@@ -1,6 +1,6 @@
 #include "simulator/watch.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace shunt::simulator {
 namespace {

@@ -1,6 +1,6 @@
 #include "stack/support/frame.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 
