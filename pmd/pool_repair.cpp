@@ -70,7 +70,7 @@ void PoolRepair::keep_one(rte_mbuf* buffer) noexcept {
 void PoolRepair::keep_viewed(rte_mbuf* view) noexcept {
     rte_mbuf* viewed = rte_mbuf_from_indirect(view);
     if (has(viewed) && is_kept(viewed)) {
-        rte_mbuf_refcnt_update(viewed, knows_all_ ? 1 : 0);
+        rte_mbuf_refcnt_update(viewed, 1);
     } else if (has(viewed)) {
         keep_one(viewed);
     }
@@ -107,14 +107,14 @@ bool PoolRepair::finish() noexcept {
     ring->cons.head = ring->cons.tail;
     if (knows_all_) {
         rte_ring_reset(ring);
+        for_each(
+            [](Packet& packet, void* self) {
+                if (is_kept(packet.mbuf()) && RTE_MBUF_CLONED(packet.mbuf())) {
+                    static_cast<PoolRepair*>(self)->keep_viewed(packet.mbuf());
+                }
+            },
+            this);
     }
-    for_each(
-        [](Packet& packet, void* self) {
-            if (is_kept(packet.mbuf()) && RTE_MBUF_CLONED(packet.mbuf())) {
-                static_cast<PoolRepair*>(self)->keep_viewed(packet.mbuf());
-            }
-        },
-        this);
     for_each(
         [](Packet& packet, void* self) {
             const auto& repair = *static_cast<PoolRepair*>(self);

@@ -133,9 +133,9 @@ void copy_words(char** to, const char* first, va_list list) noexcept {
     }
 }
 
-using Spawn = int(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*, char* const*, char* const*);
+using Spawn = decltype(real.posix_spawn);
 
-int spawn(Spawn* how, pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions, const posix_spawnattr_t* attributes, char* const* words, char* const* variables) {
+int spawn(Spawn how, pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions, const posix_spawnattr_t* attributes, char* const* words, char* const* variables) {
     const bool may_inherit = active && is_this_process() && socket::Runtime::instance().is_started();
     if (may_inherit) {
         mark_for_spawn();

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <optional>
 #include <string>
 
 #include "base/descriptors.hpp"
@@ -120,21 +119,40 @@ void mark_for_exec(int fd) noexcept {
     }
 }
 
+namespace {
+
+// What one process takes along as it becomes another program: the ledger has a row for it from the first socket on.
+class Departing {
+public:
+    explicit Departing(int pid) noexcept : pid_(pid) {}
+
+    void take(std::uint64_t inode) noexcept {
+        socket::Socket* const found = socket::find_passed(inode);
+        if (found == nullptr) {
+            return;
+        }
+        if (!has_any()) {
+            row_ = socket::enter_departing(pid_);
+        }
+        socket::hold_for(row_, *found);
+        socket::abandon(*found);
+    }
+    bool has_any() const noexcept { return row_ >= 0; }
+
+private:
+    int pid_;
+    int row_ = -1;
+};
+
+}  // namespace
+
 void hand_on_from_vfork() noexcept {
     mark_all_of(sys::call(SYS_getppid));
     const int highest = std::max(fds.end(), 3);  // among them standard input and output, where inetd puts a connection
-    std::optional<int> row;
+    Departing departing(static_cast<int>(sys::getpid()));
     for (int fd = 0; fd < highest; ++fd) {
-        const std::uint64_t inode = is_inherited(fd) ? inode_of(fd) : 0;
-        if (inode == 0) {
-            continue;
-        }
-        if (!row) {
-            row = socket::enter_departing(static_cast<int>(sys::getpid()));
-        }
-        if (socket::Socket* found = socket::find_passed(inode)) {
-            socket::hold_for(*row, *found);
-            socket::abandon(*found);
+        if (const std::uint64_t inode = is_inherited(fd) ? inode_of(fd) : 0) {
+            departing.take(inode);
         }
     }
 }
@@ -145,20 +163,16 @@ void mark_for_spawn() noexcept {
 }
 
 void hand_on_to_spawned(int pid) noexcept {
-    std::optional<int> row;
+    Departing departing(pid);
     const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
     for (const int fd : open_descriptors(folder.c_str())) {
         struct stat facts {};
         const std::string path = folder + "/" + std::to_string(fd);
-        const bool is_socket = sys::call(SYS_stat, sys::word(path.c_str()), sys::word(&facts)) == 0 && S_ISSOCK(facts.st_mode);
-        socket::Socket* const found = is_socket ? socket::find_passed(facts.st_ino) : nullptr;
-        if (found != nullptr) {
-            row = row ? row : socket::enter_departing(pid);
-            socket::hold_for(*row, *found);
-            socket::abandon(*found);
+        if (sys::call(SYS_stat, sys::word(path.c_str()), sys::word(&facts)) == 0 && S_ISSOCK(facts.st_mode)) {
+            departing.take(facts.st_ino);
         }
     }
-    if (row) {
+    if (departing.has_any()) {
         socket::settle_departed(pid);
     }
 }

@@ -25,7 +25,19 @@ protected:
         nobody.iss = nobody.snd_nxt = static_cast<std::uint32_t>(random.next());
         nobody.send(flag::syn);
     }
+    // `peer` stands in an accept queue of one, `other` has a SYN-ACK with a cookie.
+    void fill_the_accept_queue() {
+        listen(0);
+        give_syn();
+        host.sent.clear();
+        for (Peer* each : {&peer, &other}) {
+            each->send(flag::syn);
+            each->expect();
+        }
+        peer.ack();
+    }
     Random random{7};
+    Peer other{host, 5000};
 };
 
 class TcpFloodWithoutCookies : public TcpFlood {
@@ -110,15 +122,7 @@ TEST_F(TcpFlood, a_cookie_opens_only_between_the_ports_that_it_was_made_for) {
 }
 
 TEST_F(TcpFlood, a_last_ack_with_a_cookie_beyond_the_accept_queue_is_dropped) {
-    listen(0);
-    give_syn();
-    host.sent.clear();
-    Peer other(host, 5000);
-    for (Peer* each : {&peer, &other}) {
-        each->send(flag::syn);
-        each->expect();
-    }
-    peer.ack();
+    fill_the_accept_queue();
     other.ack();
     EXPECT_TRUE(other.is_silent());
     EXPECT_EQ(host.drops(DropReason::tcp_backlog_full), 1U);
@@ -127,15 +131,7 @@ TEST_F(TcpFlood, a_last_ack_with_a_cookie_beyond_the_accept_queue_is_dropped) {
 
 // What it has sent behind that ACK has no cookie that fits, and is no reason for a reset: the ACK comes again.
 TEST_F(TcpFlood, later_segments_of_one_whose_last_ack_found_no_room_do_not_reset_it) {
-    listen(0);
-    give_syn();
-    host.sent.clear();
-    Peer other(host, 5000);
-    for (Peer* each : {&peer, &other}) {
-        each->send(flag::syn);
-        each->expect();
-    }
-    peer.ack();
+    fill_the_accept_queue();
     const std::uint32_t first = other.snd_nxt;
     other.send(flag::ack, "first ");
     other.send(flag::ack | flag::psh, "second");
