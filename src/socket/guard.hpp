@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <span>
 
+#include "socket/spin_habit.hpp"
 #include "socket/state.hpp"
 
 namespace shunt::socket {
@@ -11,6 +12,7 @@ namespace shunt::socket {
 // What a thread knows of itself.
 struct ThreadState {
     std::uint32_t tid = 0;
+    SpinHabit spin_habit;
     bool is_inside = false;                 // holds the lock: signal handlers must wait
     volatile bool has_deferred = false;     // a signal came meanwhile
     volatile bool was_interrupted = false;  // a handler ran; ...

@@ -161,6 +161,37 @@ void step_back(Stack& stack) noexcept {
     }
 }
 
+// The spinning of one wait, from the first look that finds nothing.
+class Spin {
+public:
+    Spin(SpinHabit& habit, const Layer& layer) noexcept : habit_(habit), longest_(pmd::is_guest() ? Duration{} : layer.spin) {}  // nothing comes while a guest holds the lock
+    ~Spin() {
+        if (is_on_) {
+            habit_.hit();
+        }
+    }
+    Spin(const Spin&) = delete;
+    Spin& operator=(const Spin&) = delete;
+
+    bool goes_on(Time now) noexcept {
+        if (!has_begun_) {
+            has_begun_ = true;
+            is_on_ = longest_ > Duration{} && habit_.spins_now();
+            until_ = saturating_add(now, longest_);
+        } else if (is_on_ && now >= until_) {
+            is_on_ = false;
+            habit_.miss();
+        }
+        return is_on_;
+    }
+
+private:
+    SpinHabit& habit_;
+    Duration longest_;
+    Time until_{};
+    bool has_begun_ = false, is_on_ = false;
+};
+
 // Who waits leaves the stack as others may find it, and may die without harm.
 class Resting {
 public:
@@ -311,9 +342,9 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
     thread.was_interrupted = false;
     thread.must_return = false;
     Time now = layer.now();
-    const Time spin_until = pmd::is_guest() ? now : saturating_add(now, layer.spin);  // nothing comes while a guest holds the lock
     Time kernel_check = now;
     bool is_first = true;
+    Spin spin(thread.spin_habit, layer);
     const Resting resting(*layer.stack);
     while (true) {
         layer.stack->rest();
@@ -335,7 +366,7 @@ Wake wait(Guard& guard, const WaitFor& what, bool (*ready)(void*) noexcept, void
         }
         if (thread.has_deferred) {
             guard.yield();
-        } else if (now >= spin_until) {
+        } else if (!spin.goes_on(now)) {
             if (sleep(guard, what, ready, context)) {
                 return Wake::kernel_ready;
             }
