@@ -109,7 +109,7 @@ long wait_for_open_side(int fd, Word& word, int flags) {
         if (count == 0) {
             return -EAGAIN;
         }
-        if (count > 0 && items[0].revents != 0) {
+        if (count > 0 && items[0].revents != 0 && !fds.find(fd).is_socket()) {  // poll looks at the number anew when a signal comes: it may be one of ours by then
             return 0;
         }
         if (count > 0) {
