@@ -207,7 +207,7 @@ Result<void> Udp::start_cork(UdpEndpoint& endpoint, const UdpDestination* to) no
     if (to != nullptr ? to->port == 0 : !endpoint.is_connected()) {
         return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
     }
-    const UdpDestination destination = destination_of(endpoint, to);
+    const UdpDestination destination = to != nullptr ? *to : UdpDestination{endpoint.remote_address, endpoint.remote_port};  // Linux sets its flow anew
     const auto path = path_for(endpoint, destination);
     if (!path) {
         return fail(code_of(path.error()));
