@@ -87,7 +87,8 @@ int control(int fd, int command, long argument) noexcept {
     }
     const int result = real.fcntl64(fd, command, argument);
     const bool is_setting = command == F_SETFL || command == F_SETOWN || command == F_SETOWN_EX || command == F_SETSIG;
-    socket::Socket* socket = is_setting && result == 0 ? fds.socket_of(fd) : nullptr;
+    const Word word = is_setting && result == 0 ? settled(fd) : Word{};
+    socket::Socket* socket = word.is_socket() ? &word.socket() : nullptr;
     if (socket != nullptr) {
         if (command == F_SETFL) {
             socket::set_nonblocking(*socket, (argument & O_NONBLOCK) != 0);
