@@ -16,9 +16,12 @@ namespace shunt::preload {
 
 Word remove_descriptor(int fd) noexcept {
     const Word word = fds.take(fd);
-    if (!word.is_none() && has_registrations()) {
+    if (!word.is_none() && (has_registrations() || word.is_forked())) {
         const Locked lock;
         forget(fd);
+        if (word.is_forked()) {
+            fds.look_for_forked();
+        }
     }
     return word;
 }

@@ -192,6 +192,9 @@ void give_to_kernel(int fd, Word word) noexcept {
                 move_to_kernel(each);
             }
         });
+        if (word.is_forked()) {
+            fds.look_for_forked();
+        }
     }
     for (; count > 0; --count) {
         release(word, fd);
