@@ -16,9 +16,12 @@ namespace shunt::preload {
 
 Word remove_descriptor(int fd) noexcept {
     const Word word = fds.take(fd);
-    if (!word.is_none() && has_registrations()) {
+    if (!word.is_none() && (has_registrations() || word.is_forked())) {
         const Locked lock;
         forget(fd);
+        if (word.is_forked()) {
+            fds.look_for_forked();
+        }
     }
     return word;
 }
@@ -87,7 +90,8 @@ int control(int fd, int command, long argument) noexcept {
     }
     const int result = real.fcntl64(fd, command, argument);
     const bool is_setting = command == F_SETFL || command == F_SETOWN || command == F_SETOWN_EX || command == F_SETSIG;
-    socket::Socket* socket = is_setting && result == 0 ? fds.socket_of(fd) : nullptr;
+    const Word word = is_setting && result == 0 ? settled(fd) : Word{};
+    socket::Socket* socket = word.is_socket() ? &word.socket() : nullptr;
     if (socket != nullptr) {
         if (command == F_SETFL) {
             socket::set_nonblocking(*socket, (argument & O_NONBLOCK) != 0);

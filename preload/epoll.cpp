@@ -4,6 +4,7 @@
 
 #include "preload/cancel.hpp"
 #include "preload/epoll_records.hpp"
+#include "preload/handover.hpp"
 #include "preload/libc.hpp"
 #include "preload/process.hpp"
 #include "preload/shim.hpp"
@@ -20,6 +21,7 @@ int remember(int fd) noexcept {
 
 // Nothing in the set is ours, and nothing can become so during the call: nobody else is there to add it, or there is no waiting.
 bool is_kernels(int epfd, bool only_asks) noexcept {
+    settled(epfd);
     return fds.epoll_of(epfd) == nullptr || ((only_asks || __libc_single_threaded != 0) && filled_set_of(epfd) == nullptr);
 }
 
@@ -43,7 +45,7 @@ SHUNT_EXPORT int epoll_create1(int flags) noexcept {
 }
 SHUNT_EXPORT int epoll_ctl(int epfd, int operation, int fd, epoll_event* event) noexcept {
     EpollRecord* record = fds.epoll_of(epfd);
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     if (record != nullptr && word.is_socket()) {
         return answer(control_socket(*record, epfd, operation, fd, word, event));
     }

@@ -54,6 +54,14 @@ void FdTable::add_candidate(int fd, bool is_stream, bool is_v6) noexcept {
     release(before, fd);
 }
 
+void FdTable::look_for_forked() noexcept {
+    bool has_one = false;
+    for (int fd = 0; fd < end() && !has_one; ++fd) {
+        has_one = find(fd).is_forked();
+    }
+    has_forked_.store(has_one);
+}
+
 void retain(Word word) noexcept {
     if (word.is_socket()) {
         socket::retain(word.socket());

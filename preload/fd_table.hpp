@@ -36,6 +36,7 @@ public:
     static constexpr std::uint64_t v6_flag = std::uint64_t{1} << 57;
     static constexpr std::uint64_t shared_flag = std::uint64_t{1} << 58;  // a candidate that was duplicated
     static constexpr std::uint64_t shut_flag = std::uint64_t{1} << 59;    // a candidate that was shut down for sending
+    static constexpr std::uint64_t forked_flag = std::uint64_t{1} << 60;  // a candidate that another process has as well
 
     Kind kind() const noexcept { return static_cast<Kind>(bits_ & 7); }
     bool is_none() const noexcept { return kind() == Kind::none; }
@@ -52,7 +53,9 @@ public:
     Word shut() const noexcept { return Word(bits_ | shut_flag); }
     // The same candidate, as it is stored once it has a duplicate.
     Word shared() const noexcept { return Word(bits_ | shared_flag); }
-    bool is_same(Word other) const noexcept { return (bits_ | shared_flag) == (other.bits_ | shared_flag); }
+    bool is_forked() const noexcept { return (bits_ & forked_flag) != 0; }
+    Word forked() const noexcept { return Word(bits_ | forked_flag); }
+    bool is_same(Word other) const noexcept { return (bits_ | shared_flag | forked_flag) == (other.bits_ | shared_flag | forked_flag); }
     friend bool operator==(Word, Word) noexcept = default;
 
 private:
@@ -90,6 +93,10 @@ public:
     bool is_careful() const noexcept { return is_careful_.load(std::memory_order_relaxed); }
     void set_careful() noexcept { is_careful_.store(true); }
 
+    // There is a candidate that another process may decide on; look_for_forked() looks anew whether there is. With the shim's lock held.
+    bool has_forked() const noexcept { return has_forked_.load(std::memory_order_relaxed); }
+    void look_for_forked() noexcept;
+
     // Numbers below this may be in use.
     int end() const noexcept { return end_.load(std::memory_order_acquire); }
 
@@ -98,6 +105,7 @@ private:
 
     std::atomic<std::uint32_t> size_{0};
     std::atomic<bool> is_careful_{false};
+    std::atomic<bool> has_forked_{false};
     std::atomic<std::uint64_t>* words_ = nullptr;
     std::atomic<int> end_{0};
     std::atomic<std::uint64_t> candidates_{0};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "preload/epoll_records.hpp"
 #include "preload/lock.hpp"
 #include "preload/open_side.hpp"
+#include "preload/passing.hpp"
 
 namespace shunt::preload {
 namespace {
@@ -128,6 +130,9 @@ bool install(int fd, Word candidate, socket::Socket& socket, bool both) noexcept
     bool is_first = true;
     {
         const Locked lock;
+        if (const Word now = fds.find(fd); now.is_candidate() && now.is_same(candidate)) {
+            candidate = now;  // duplicated or forked meanwhile
+        }
         for_each_descriptor(fd, candidate, [&](int each) {
             if (!is_first) {
                 socket::retain(socket);
@@ -143,8 +148,30 @@ bool install(int fd, Word candidate, socket::Socket& socket, bool both) noexcept
     }
     if (is_first) {
         socket::release(socket, fd);
+    } else if (candidate.is_forked()) {
+        socket::tell_other_processes(socket, inode_of(fd));
     }
     return !is_first;
+}
+
+void adopt_decided() noexcept {
+    static std::atomic<std::uint32_t> seen{0};
+    if (!Runtime::instance().is_started()) {
+        return;
+    }
+    const std::uint32_t told = socket::told_to_other_processes();
+    if (seen.exchange(told) == told) {
+        return;
+    }
+    for (int fd = 0; fd < fds.end(); ++fd) {
+        const Word word = fds.find(fd);
+        socket::Socket* const found = word.is_forked() ? socket::find_told(inode_of(fd)) : nullptr;
+        if (found != nullptr) {
+            install(fd, word, *found, socket::is_both(*found));
+        }
+    }
+    const Locked lock;
+    fds.look_for_forked();
 }
 
 void leave_kernel_side(int fd, Word word) noexcept {
@@ -165,6 +192,9 @@ void give_to_kernel(int fd, Word word) noexcept {
                 move_to_kernel(each);
             }
         });
+        if (word.is_forked()) {
+            fds.look_for_forked();
+        }
     }
     for (; count > 0; --count) {
         release(word, fd);

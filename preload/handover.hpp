@@ -28,6 +28,16 @@ long open_datagram_socket(int fd, Word& word) noexcept;
 // A call of the kernel's has failed, on a candidate or one on both sides: a datagram socket may be bound by it all the same, and is on our side then, too.
 void follow_kernel_port(int fd, Word& word) noexcept;
 
+// A candidate that was there at a fork is one in several processes, and what one of them has made of it holds in all: those that have become ours elsewhere
+// since the last look become ours here. settled(): as fds.find, of a call that is about to act.
+void adopt_decided() noexcept;
+inline Word settled(int fd) noexcept {
+    if (__builtin_expect(fds.has_forked(), false)) {
+        adopt_decided();
+    }
+    return fds.find(fd);
+}
+
 // From both sides to ours alone.
 void leave_kernel_side(int fd, Word word) noexcept;
 

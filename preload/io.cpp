@@ -68,7 +68,7 @@ long route(int fd, Word& word, const void* name, socklen_t length, int flags) no
 }
 
 ssize_t send_named(int fd, const void* data, size_t size, int flags, const sockaddr* address, socklen_t length) {
-    Word word = fds.find(fd);
+    Word word = settled(fd);
     if (__builtin_expect(word.is_none(), false)) {
         return real.sendto(fd, data, size, flags, address, length);
     }
@@ -166,7 +166,7 @@ bool is_kernels(int fd, Word& word, int flags, T& result, Call call) {
 }
 
 ssize_t read_any(int fd, void* data, size_t size) {
-    Word word = fds.find(fd);
+    Word word = settled(fd);
     ssize_t result = 0;
     if (__builtin_expect(!word.is_socket(), false) && is_kernels(fd, word, size != 0 ? 0 : MSG_DONTWAIT, result, [&] { return real.read(fd, data, size); })) {
         return result;
@@ -175,7 +175,7 @@ ssize_t read_any(int fd, void* data, size_t size) {
 }
 
 ssize_t write_any(int fd, const void* data, size_t size) {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     if (__builtin_expect(!word.is_socket(), false)) {
         return word.is_candidate() ? send_named(fd, data, size, 0, nullptr, 0) : real.write(fd, data, size);
     }
@@ -183,7 +183,7 @@ ssize_t write_any(int fd, const void* data, size_t size) {
 }
 
 ssize_t send_any(int fd, const void* data, size_t size, int flags) {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     if (__builtin_expect(!word.is_socket(), false)) {
         return word.is_candidate() ? send_named(fd, data, size, flags, nullptr, 0) : real.send(fd, data, size, flags);
     }
@@ -191,7 +191,7 @@ ssize_t send_any(int fd, const void* data, size_t size, int flags) {
 }
 
 ssize_t receive_any(int fd, void* data, size_t size, int flags) {
-    Word word = fds.find(fd);
+    Word word = settled(fd);
     ssize_t result = 0;
     if (__builtin_expect(!word.is_socket(), false) && is_kernels(fd, word, flags, result, [&] { return real.recv(fd, data, size, flags); })) {
         return result;
@@ -200,7 +200,7 @@ ssize_t receive_any(int fd, void* data, size_t size, int flags) {
 }
 
 ssize_t receive_from(int fd, void* data, size_t size, int flags, sockaddr* address, socklen_t* length) {
-    Word word = fds.find(fd);
+    Word word = settled(fd);
     ssize_t result = 0;
     if (__builtin_expect(!word.is_socket(), false) && is_kernels(fd, word, flags, result, [&] { return real.recvfrom(fd, data, size, flags, address, length); })) {
         return result;
@@ -219,7 +219,7 @@ long flags_of(const iovec* vector, int count, off_t offset, int flags, int& mess
 }
 
 ssize_t read_vector(int fd, const iovec* vector, int count, off_t offset, int flags) {
-    Word word = fds.find(fd);
+    Word word = settled(fd);
     ssize_t passed = 0;
     const int wait_flags = (flags & RWF_NOWAIT) != 0 ? MSG_DONTWAIT : waits(vector, count);
     if (!word.is_socket() && is_kernels(fd, word, wait_flags, passed, [&] { return real.preadv2(fd, vector, count, offset, flags); })) {
@@ -238,7 +238,7 @@ ssize_t read_vector(int fd, const iovec* vector, int count, off_t offset, int fl
 }
 
 ssize_t write_vector(int fd, const iovec* vector, int count, off_t offset, int flags) {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     if (!word.is_socket()) {
         return real.pwritev2(fd, vector, count, offset, flags);
     }
@@ -415,7 +415,7 @@ SHUNT_EXPORT ssize_t __write(int fd, const void* data, size_t size) {
     return write_any(fd, data, size);
 }
 SHUNT_EXPORT ssize_t readv(int fd, const iovec* vector, int count) {
-    Word word = fds.find(fd);
+    Word word = settled(fd);
     ssize_t passed = 0;
     if (!word.is_socket() && is_kernels(fd, word, waits(vector, count), passed, [&] { return real.readv(fd, vector, count); })) {
         return passed;
@@ -430,7 +430,7 @@ SHUNT_EXPORT ssize_t readv(int fd, const iovec* vector, int count) {
     return answer<ssize_t>(cancellable([&] { return shunt::socket::receive_message(word.socket(), fd, &message, 0); }), [&] { return ::readv(fd, vector, count); });
 }
 SHUNT_EXPORT ssize_t writev(int fd, const iovec* vector, int count) {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     if (!word.is_socket() && !word.is_candidate()) {
         return real.writev(fd, vector, count);
     }
@@ -462,7 +462,7 @@ SHUNT_EXPORT ssize_t sendto(int fd, const void* data, size_t size, int flags, co
     return send_named(fd, data, size, flags, address, length);
 }
 SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
-    Word word = fds.find(fd);
+    Word word = settled(fd);
     if (word.is_none() || shunt::is_bad_pointer(message)) {
         return send_by_kernel(fd, message, flags);
     }
@@ -473,7 +473,7 @@ SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
     return sent(cancellable([&] { return shunt::socket::send_message(word.socket(), message, flags); }), word, flags, [&] { return ::sendmsg(fd, message, flags); });
 }
 SHUNT_EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     return word.is_socket() || word.is_candidate() ? send_many(fd, word, messages, count, flags) : send_many_by_kernel(fd, messages, count, flags);
 }
 SHUNT_EXPORT int __sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
@@ -495,7 +495,7 @@ SHUNT_EXPORT ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t room
     return size > room ? (__chk_fail(), 0) : receive_from(fd, data, size, flags, address, length);
 }
 SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
-    Word word = fds.find(fd);
+    Word word = settled(fd);
     ssize_t passed = 0;
     if (shunt::is_bad_pointer(message)) {
         return real.recvmsg(fd, message, flags);
@@ -506,7 +506,7 @@ SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
     return answer<ssize_t>(cancellable([&] { return receive_checked(fd, word, message, flags); }), [&] { return ::recvmsg(fd, message, flags); });
 }
 SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
-    Word word = fds.find(fd);
+    Word word = settled(fd);
     int passed = 0;
     if (!word.is_socket() && is_kernels(fd, word, flags | waits(messages, count), passed, [&] { return receive_many_by_kernel(fd, messages, count, flags, timeout); })) {
         return passed;

@@ -11,6 +11,7 @@
 
 #include "base/descriptors.hpp"
 #include "base/sys.hpp"
+#include "preload/handover.hpp"
 #include "preload/libc.hpp"
 #include "preload/lock.hpp"
 #include "preload/slab.hpp"
@@ -95,7 +96,7 @@ long wait_for_open_side(int fd, Word& word, int flags) {
     const Word candidate = word;
     const Listening listening(std::span(&candidate, 1));
     while (true) {
-        word = fds.find(fd);  // looked at after the bell hangs: tell_of_side() comes before, or rings
+        word = settled(fd);  // looked at after the bell hangs: tell_of_side() comes before, or rings
         if (!word.is_candidate()) {
             return word.is_socket() ? 1 : 0;
         }
@@ -109,7 +110,7 @@ long wait_for_open_side(int fd, Word& word, int flags) {
         if (count == 0) {
             return -EAGAIN;
         }
-        if (count > 0 && items[0].revents != 0) {
+        if (count > 0 && items[0].revents != 0 && !fds.find(fd).is_socket()) {  // poll looks at the number anew when a signal comes: it may be one of ours by then
             return 0;
         }
         if (count > 0) {

@@ -123,11 +123,11 @@ using namespace shunt::preload;
 #pragma GCC diagnostic ignored "-Wmissing-declarations"
 extern "C" {
 SHUNT_EXPORT int setsockopt(int fd, int level, int name, const void* value, socklen_t length) noexcept {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     return word.is_socket() || word.is_candidate() ? set_option(fd, word, level, name, value, length) : real.setsockopt(fd, level, name, value, length);
 }
 SHUNT_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     return word.is_socket() ? get_option(fd, word, level, name, value, length) : real.getsockopt(fd, level, name, value, length);
 }
 SHUNT_EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
@@ -140,7 +140,7 @@ SHUNT_EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
             return *told;
         }
     }
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     return word.is_socket() ? control(fd, word, request, argument) : real.ioctl(fd, request, argument);
 }
 SHUNT_EXPORT int sockatmark(int fd) noexcept {

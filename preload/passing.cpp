@@ -20,16 +20,6 @@ namespace {
 
 using socket::Runtime;
 
-// Of the kernel's socket; 0: it is none that could be ours.
-std::uint64_t inode_of(int fd) noexcept {
-    struct stat facts {};
-    int domain = 0;
-    socklen_t size = sizeof domain;
-    const bool is_socket = sys::call(SYS_fstat, fd, sys::word(&facts)) == 0 && S_ISSOCK(facts.st_mode);
-    const bool is_inet = is_socket && sys::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && (domain == AF_INET || domain == AF_INET6);
-    return is_inet ? facts.st_ino : 0;
-}
-
 template <class F>
 void for_each_passed(const msghdr& message, F f) noexcept {
     for (const cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(const_cast<msghdr*>(&message), const_cast<cmsghdr*>(c))) {
@@ -76,6 +66,15 @@ void mark_all_of(long parent) noexcept {
 }
 
 }  // namespace
+
+std::uint64_t inode_of(int fd) noexcept {
+    struct stat facts {};
+    int domain = 0;
+    socklen_t size = sizeof domain;
+    const bool is_socket = sys::call(SYS_fstat, fd, sys::word(&facts)) == 0 && S_ISSOCK(facts.st_mode);
+    const bool is_inet = is_socket && sys::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && (domain == AF_INET || domain == AF_INET6);
+    return is_inet ? facts.st_ino : 0;
+}
 
 void pass_on(const msghdr& message) noexcept {
     if (Runtime::instance().is_started()) {

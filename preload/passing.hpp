@@ -4,7 +4,12 @@
 
 #include <sys/socket.h>
 
+#include <cstdint>
+
 namespace shunt::preload {
+
+// Of the kernel's socket; 0: it is none that could be ours.
+std::uint64_t inode_of(int fd) noexcept;
 
 // A message with control data is about to go out by the kernel, did not, or has come in.
 void pass_on(const msghdr& message) noexcept;

@@ -63,7 +63,7 @@ struct Sides {
     bool has_open = false;  // another thread may make one ours while we wait for it in the kernel
 
     void add(int fd) noexcept {
-        const Word word = fds.find(fd);
+        const Word word = settled(fd);
         const bool is_set = word.kind() == Kind::epoll, is_filled = is_set && filled_set_of(fd) != nullptr;
         has_ours = has_ours || word.is_socket() || is_filled;
         has_open = has_open || (word.is_candidate() && !word.is_stream()) || (is_set && !is_filled);

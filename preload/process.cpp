@@ -45,6 +45,12 @@ void for_each_socket(F f) noexcept {
 
 void before_fork() {
     lock_for_fork();
+    for (int fd = 0; fd < fds.end(); ++fd) {
+        if (const Word word = fds.find(fd); word.is_candidate()) {
+            fds.try_replace(fd, word, word.forked());
+        }
+    }
+    fds.look_for_forked();
     if (Runtime::instance().is_started()) {
         socket::expect_child();
         for_each_socket([](socket::Socket& each, int) { socket::retain_for_child(each); });

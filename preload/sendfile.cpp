@@ -133,7 +133,7 @@ ssize_t noted(int out, Word word, ssize_t result) noexcept {
 
 // Into a pipe it is splice by another name; a socket's data go nowhere else.
 ssize_t send_any_file(int out, int in, off_t* offset, size_t size) {
-    const Word word = fds.find(out), source = fds.find(in);
+    const Word word = settled(out), source = settled(in);
     const auto again = [&] { return send_any_file(out, in, offset, size); };
     if (!word.is_socket() && source.is_socket() && size != 0 && is_pipe(out) && (sys::fcntl(out, F_GETFL) & O_ACCMODE) != O_RDONLY) {
         return answer<ssize_t>(offset != nullptr ? -ESPIPE : splice_in(in, source, out, size, 0), again);
@@ -145,7 +145,7 @@ ssize_t send_any_file(int out, int in, off_t* offset, size_t size) {
 }
 
 ssize_t splice_any(int in, off64_t* in_offset, int out, off64_t* out_offset, size_t size, unsigned flags) {
-    const Word from = fds.find(in), to = fds.find(out);
+    const Word from = settled(in), to = settled(out);
     if (!from.is_socket() && !to.is_socket()) {
         return noted(out, to, real.splice(in, in_offset, out, out_offset, size, flags));
     }

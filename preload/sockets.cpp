@@ -214,7 +214,7 @@ int connect_by_kernel(int fd, Word& word, const Decision& decision, const sockad
 }
 
 int connect_any(int fd, const sockaddr* given, socklen_t length) {
-    Word word = fds.find(fd);
+    Word word = settled(fd);
     if (word.is_none()) {
         return real.connect(fd, given, length);
     }
@@ -274,7 +274,7 @@ private:
 };
 
 int accept_any(int fd, sockaddr* address, socklen_t* length, int flags) {
-    const Word listener = fds.find(fd);
+    const Word listener = settled(fd);
     if (!listener.is_socket()) {
         const int accepted = real.accept4(fd, address, length, flags);
         if (accepted >= 0) {
@@ -357,7 +357,7 @@ SHUNT_EXPORT int __socket(int domain, int type, int protocol) noexcept {
     return ::socket(domain, type, protocol);
 }
 SHUNT_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     if (word.is_none()) {
         return real.bind(fd, address, length);
     }
@@ -371,7 +371,7 @@ SHUNT_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcep
     return word.is_candidate() && length >= sizeof(sa_family_t) ? answer(bind_candidate(fd, word, name.get(), length)) : real.bind(fd, address, length);
 }
 SHUNT_EXPORT int listen(int fd, int backlog) noexcept {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     if (word.is_socket()) {
         return answer(listen_ours(fd, word, backlog));
     }
@@ -390,7 +390,7 @@ SHUNT_EXPORT int __connect(int fd, const sockaddr* address, socklen_t length) {
     return connect_any(fd, address, length);
 }
 SHUNT_EXPORT int shutdown(int fd, int how) noexcept {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     if (!word.is_socket()) {
         if (word.is_candidate() && (how == SHUT_WR || how == SHUT_RDWR)) {
             note_shut(fd, word);
@@ -404,14 +404,14 @@ SHUNT_EXPORT int shutdown(int fd, int how) noexcept {
     return answer(result);
 }
 SHUNT_EXPORT int getsockname(int fd, sockaddr* address, socklen_t* length) noexcept {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     if (!word.is_socket()) {
         return real.getsockname(fd, address, length);
     }
     return answer(give_name(address, length, [&](sockaddr* to, socklen_t* size) { return socket_layer::local_name(word.socket(), to, size); }));
 }
 SHUNT_EXPORT int getpeername(int fd, sockaddr* address, socklen_t* length) noexcept {
-    const Word word = fds.find(fd);
+    const Word word = settled(fd);
     if (!word.is_socket()) {
         return real.getpeername(fd, address, length);
     }

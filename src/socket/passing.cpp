@@ -30,21 +30,46 @@ void call_back(Socket& socket) noexcept {
     }
 }
 
-Socket* find_passed(std::uint64_t inode) noexcept {
-    Guard guard(layer());
-    Layer& layer = guard.layer();
-    for (std::uint32_t index = 0; index < layer.sockets.touched(); ++index) {
+namespace {
+Socket* find_and_hold(Layer& layer, std::uint64_t inode) noexcept {
+    for (std::uint32_t index = 0; inode != 0 && index < layer.sockets.touched(); ++index) {
         Socket& socket = layer.sockets.at(index);
         if (!is_gone(socket) && socket.inode == inode) {
             hold(layer, socket);
-            if (layer.ledger.sockets_of(in_flight)[index] != 0) {
-                layer.ledger.remove_socket(in_flight, index);
-                --socket.references;
-            }
             return &socket;
         }
     }
     return nullptr;
+}
+}  // namespace
+
+Socket* find_passed(std::uint64_t inode) noexcept {
+    Guard guard(layer());
+    Layer& layer = guard.layer();
+    Socket* const found = find_and_hold(layer, inode);
+    if (found == nullptr) {
+        return nullptr;
+    }
+    if (const std::uint32_t index = layer.sockets.index_of(found); layer.ledger.sockets_of(in_flight)[index] != 0) {
+        layer.ledger.remove_socket(in_flight, index);
+        --found->references;
+    }
+    return found;
+}
+
+void tell_other_processes(Socket& socket, std::uint64_t inode) noexcept {
+    Guard guard(layer());
+    if (!is_gone(socket) && socket.inode != inode) {
+        socket.inode = inode;
+        guard.layer().told_to_processes.fetch_add(1, std::memory_order_release);
+    }
+}
+
+std::uint32_t told_to_other_processes() noexcept { return layer().told_to_processes.load(std::memory_order_acquire); }
+
+Socket* find_told(std::uint64_t inode) noexcept {
+    Guard guard(layer());
+    return find_and_hold(guard.layer(), inode);
 }
 
 namespace {

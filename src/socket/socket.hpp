@@ -68,6 +68,10 @@ void mark(Socket& socket, std::uint64_t inode) noexcept;
 void send_away(Socket& socket, std::uint64_t inode) noexcept;    // in a message: a reference goes with it
 void call_back(Socket& socket) noexcept;                         // the message did not go
 Socket* find_passed(std::uint64_t inode) noexcept;               // one reference; null: none of ours
+// A fork leaves sockets whose side is not decided in several processes; the first to decide tells the others, who look when the count has changed.
+void tell_other_processes(Socket& socket, std::uint64_t inode) noexcept;
+std::uint32_t told_to_other_processes() noexcept;
+Socket* find_told(std::uint64_t inode) noexcept;                 // one reference; null: none
 // For a child of vfork that is about to exec, or one that libc has executed (posix_spawn): a row of its own, and references there. settle_departed(): it may have come to life meanwhile.
 int enter_departing(int pid) noexcept;
 void hold_for(int row, Socket& socket) noexcept;

@@ -144,6 +144,7 @@ struct Layer {
     Pool<Interest> interests;
     Ledger ledger;
     std::int32_t keeper_pid = 0;
+    std::atomic<std::uint32_t> told_to_processes{0};  // sockets that the others of a fork may find by their inode
     bool is_closed = false;       // the keeper leaves: who has just been invited comes too late
     bool lends_packets = false;   // to programs that link the library
     std::array<unsigned, Ipv4::links_max> interface_indices{};  // of the stack's links, see interfaces.hpp

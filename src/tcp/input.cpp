@@ -127,13 +127,18 @@ bool Tcp::try_fast_path(Connection& c, const Segment& seg, Packet* packet, Time 
         c.ts_recent_at = now;
     }
     c.last_heard = now;
-    if (seg.ack != c.snd_una || (seg.wnd << c.snd_wscale) != c.snd_wnd) {
+    const bool has_news = seg.ack != c.snd_una || (seg.wnd << c.snd_wscale) != c.snd_wnd;
+    if (has_news) {
         acknowledge(c, seg, now);
     }
     deliver(c, packet, now);
     acknowledge_later(c, now);
     note(c, ready::input);
-    output_after_segment(c, now);
+    if (has_news || more_follows_ || held_ != nullptr) {
+        output_after_segment(c, now);
+    } else if (c.ack_now) {  // nothing of ours may go that could not before: what MSG_MORE holds back stays, as on Linux
+        send_ack(c, now);
+    }
     return true;
 }
 

@@ -217,6 +217,9 @@ bool Tcp::complete_handshake(Connection& c, const Segment& seg, Time now) noexce
         queue_for_accept(*listener, c);
     }
     established(c, seg, now);
+    if (listener == nullptr && c.opening.is_mute) [[unlikely]] {  // both opened at once: here Linux says with a FIN what was shut before
+        shutdown_send(c, now);
+    }
     return true;
 }
 

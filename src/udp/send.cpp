@@ -65,6 +65,22 @@ int refusal(UdpEndpoint& endpoint, Pieces pieces) noexcept {
 // A socket that is connected sends where it last sent or connected to with the kernel's own flow: once parts for another address have been gathered, there. As Linux.
 UdpDestination destination_of(const UdpEndpoint& endpoint, const UdpDestination* to) noexcept { return to != nullptr ? *to : endpoint.flow_to; }
 
+constexpr std::uint32_t segments_max = 128;  // of one send (Linux's UDP_MAX_SEGMENTS)
+
+// The pieces of `size` bytes from `at` on; how many.
+std::size_t cut_out(Pieces pieces, std::uint32_t at, std::uint32_t size, std::span<std::span<const std::byte>> to) noexcept {
+    std::size_t count = 0;
+    for (const auto& piece : pieces) {
+        const std::size_t skipped = std::min<std::size_t>(at, piece.size()), here = std::min<std::size_t>(size, piece.size() - skipped);
+        if (here != 0) {
+            to[count++] = piece.subspan(skipped, here);
+        }
+        at -= static_cast<std::uint32_t>(skipped);
+        size -= static_cast<std::uint32_t>(here);
+    }
+    return count;
+}
+
 void write_udp_header(void* at, std::uint16_t source_port, std::uint16_t destination_port, std::uint32_t length) noexcept {
     auto* header = static_cast<wire::UdpHeader*>(at);
     header->source_port = source_port;
@@ -207,7 +223,7 @@ Result<void> Udp::start_cork(UdpEndpoint& endpoint, const UdpDestination* to) no
     if (to != nullptr ? to->port == 0 : !endpoint.is_connected()) {
         return fail(to != nullptr ? EINVAL : EDESTADDRREQ);
     }
-    const UdpDestination destination = destination_of(endpoint, to);
+    const UdpDestination destination = to != nullptr ? *to : UdpDestination{endpoint.remote_address, endpoint.remote_port};  // Linux sets its flow anew
     const auto path = path_for(endpoint, destination);
     if (!path) {
         return fail(code_of(path.error()));
@@ -273,8 +289,23 @@ Result<std::uint32_t> Udp::push(UdpEndpoint& endpoint, Time now) noexcept {
     if (path) {
         path->source = endpoint.corked_source;
     }
-    const auto sent = path ? transmit(endpoint, std::span(pieces).first(count), endpoint.corked_bytes, *path, endpoint.flow_to.port, now)
-                           : Result<std::uint32_t>(fail(code_of(path.error())));
+    const std::uint32_t size = endpoint.corked_bytes, cut = endpoint.segment_bytes != 0 ? endpoint.segment_bytes : size;  // UDP_SEGMENT cuts what was gathered, too
+    Result<std::uint32_t> sent = path ? Result<std::uint32_t>(size) : fail(code_of(path.error()));
+    if (sent && size > segments_max * cut) {
+        sent = fail(EINVAL);
+    }
+    for (std::uint32_t at = 0; sent;) {
+        std::array<std::span<const std::byte>, 128> part;
+        const std::uint32_t here = std::min(cut, size - at);
+        const auto one = transmit(endpoint, std::span(part).first(cut_out(std::span(pieces).first(count), at, here, part)), here, *path, endpoint.flow_to.port, now);
+        if (!one) {
+            sent = one;
+        }
+        at += here;
+        if (at >= size) {
+            break;
+        }
+    }
     uncork(endpoint);
     return sent;
 }

@@ -225,7 +225,7 @@ void Generator::add_blocked_call() {
 void Generator::add_child_step() {
     if (!is_forked_ || one_in(40)) {
         for (std::size_t i = 0; i < slot_count && !is_forked_; ++i) {
-            if ((roles_[i] & (tcp_fresh | udp_fresh)) != 0 || (roles_[i] == epoll && (filled_sets_ >> i & 1) == 0)) {
+            if (roles_[i] == epoll && (filled_sets_ >> i & 1) == 0) {
                 add("close " + std::string(kinds::slot[i].name));  // such a one becomes Shunt's in one process only
             }
         }

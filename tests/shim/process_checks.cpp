@@ -2,8 +2,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <spawn.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/wait.h>
@@ -84,6 +86,38 @@ CHECK(fork_shares_a_connection) {
     waitpid(child, &status, 0);
     say("status=%d", WEXITSTATUS(status));
     close(client);
+}
+
+// Sockets that are nobody's yet when their process forks: what the child makes of them, the parent has.
+CHECK(fork_shares_what_is_decided_after_it) {
+    const int to = bound(SOCK_DGRAM, address), datagrams = socket(AF_INET, SOCK_DGRAM, 0), stream = socket(AF_INET, SOCK_STREAM, 0);
+    const int other = dup(datagrams), set = epoll_create1(0);
+    epoll_event event{};
+    event.events = EPOLLIN;
+    epoll_ctl(set, EPOLL_CTL_ADD, datagrams, &event);
+    const pid_t child = fork();
+    if (child == 0) {
+        const sockaddr_in name = at(port_of(to)), any_port = at(0);
+        const bool is_done = connect(datagrams, reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0 &&
+                             bind(stream, reinterpret_cast<const sockaddr*>(&any_port), sizeof any_port) == 0 && listen(stream, 5) == 0;
+        receive_text(to);  // the parent has seen it
+        _exit(is_done ? 7 : 1);
+    }
+    pollfd is_listening{stream, POLLIN, 0};
+    while ((poll(&is_listening, 1, 0), is_listening.revents & POLLHUP) != 0) {
+        nap_ms(1);
+    }
+    const int client = connected_to(port_of(stream)), server = accept(stream, nullptr, nullptr);
+    send_text(client, "to the child's listener");
+    say("%s", receive_text(server).c_str());
+    send_text(other, "x");
+    int status = 0;
+    waitpid(child, &status, 0);
+    sockaddr_in from = at(port_of(datagrams));
+    sendto(to, "back", 4, 0, reinterpret_cast<const sockaddr*>(&from), sizeof from);
+    say_result("epoll", epoll_wait(set, &event, 1, 1000));
+    say("%s status=%d", receive_text(datagrams).c_str(), WEXITSTATUS(status));
+    close_all({to, datagrams, other, stream, set, client, server});
 }
 
 CHECK(a_childs_end_changes_nothing) {

@@ -408,7 +408,16 @@ CHECK(corked_datagrams) {
     setsockopt(from, IPPROTO_UDP, UDP_CORK, &off, sizeof off);
     say("%s", receive_text(to, MSG_DONTWAIT).c_str());
     say_result("nowhere", send(from, "x", 1, MSG_MORE));
-    close_all({to, from});
+    const int peer = bound(SOCK_DGRAM, address);
+    const sockaddr_in name_of_peer = at(port_of(peer));
+    connect(from, reinterpret_cast<const sockaddr*>(&name_of_peer), sizeof name_of_peer);
+    sendto(from, "else", 4, MSG_MORE, where, sizeof name);
+    sendto(from, "where", 5, 0, where, sizeof name);
+    send(from, "to the ", 7, MSG_MORE);  // not where the last parts went
+    send(from, "peer", 4, 0);
+    nap_ms(10);
+    say("%s; %s", receive_text(to, MSG_DONTWAIT).c_str(), receive_text(peer, MSG_DONTWAIT).c_str());
+    close_all({to, from, peer});
 }
 
 CHECK(segmented_datagrams) {

@@ -109,6 +109,17 @@ TEST_F(TcpData, a_cork_holds_what_does_not_fill_a_segment) {
     EXPECT_EQ(peer.expect().payload.size(), 552U);
 }
 
+TEST_F(TcpData, what_more_holds_back_stays_when_data_come_without_news_of_ours) {
+    make_ordinary();
+    write("held ", true);
+    peer.send(flag::ack, pattern(1448));
+    peer.send(flag::ack, pattern(1448));
+    EXPECT_EQ(peer.expect().payload, "");
+    EXPECT_TRUE(peer.is_silent());
+    write("back");
+    EXPECT_EQ(peer.expect().payload, "held back");
+}
+
 TEST_F(TcpData, a_peek_leaves_what_it_shows) {
     peer.send(flag::ack, "abcdef");
     Bytes shown(3, '\0');

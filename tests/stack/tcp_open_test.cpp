@@ -165,6 +165,20 @@ TEST_F(TcpOpen, both_sides_may_open_at_once) {
     EXPECT_EQ(peer.expect().payload, "hello");
 }
 
+TEST_F(TcpOpen, who_was_shut_for_sending_says_so_when_both_sides_open_at_once) {
+    c = *host.tcp().connect(0, 0, peer.address, peer.port, {}, host.now);
+    c->owner = this;
+    c->opening.is_mute = true;
+    peer.host_port = c->local_port;
+    host.flush();
+    peer.expect();
+    peer.send(flag::syn);
+    peer.expect();
+    peer.send_at(peer.iss, flag::syn | flag::ack);
+    EXPECT_EQ(c->state, tcp::State::fin_wait_1);
+    EXPECT_NE(peer.expect().flags & flag::fin, 0);
+}
+
 TEST_F(TcpOpen, a_lost_synack_is_sent_again_by_time_and_by_the_peers_syn) {
     listen();
     peer.send(flag::syn);
