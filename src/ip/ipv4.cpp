@@ -123,6 +123,22 @@ void Ipv4::forget_mtus(Time now) noexcept {
     learned_count_ = static_cast<unsigned>(end - learned_.begin());
 }
 
+// Of the addresses that share a network on a link, Linux prefers the first, for what goes to the others as well.
+std::uint32_t Ipv4::first_beside(std::uint32_t own) const noexcept {
+    const auto all = addresses();
+    const auto self = std::ranges::find(all, own, &Ipv4Address::address);
+    return std::find_if(all.begin(), self, [&](const Ipv4Address& each) { return each.link == self->link && each.length == self->length && each.contains(own); })->address;
+}
+
+std::uint8_t Ipv4::link_of(std::uint32_t address) const noexcept {
+    for (const Ipv4Address& ours : addresses()) {
+        if (ours.address == address || ours.broadcast() == address) {
+            return ours.link;
+        }
+    }
+    return address == wire::limited_broadcast && link_count_ != 0 ? std::uint8_t{0} : Ipv4Address::no_link;
+}
+
 Result<Path> Ipv4::route(std::uint32_t destination, std::uint32_t source) noexcept {
     if (source != 0 && !owns(source)) {
         return fail(EADDRNOTAVAIL);
@@ -132,8 +148,7 @@ Result<Path> Ipv4::route(std::uint32_t destination, std::uint32_t source) noexce
     path.ttl = ttl_;
     const bool is_loopback = owns_loopback_ && wire::is_loopback(destination);
     if (is_loopback || owns(destination)) {
-        const std::uint32_t preferred = is_loopback ? wire::loopback : destination;  // as in Linux's local table
-        path.source = source != 0 ? source : preferred;
+        path.source = source != 0 ? source : is_loopback ? wire::loopback : first_beside(destination);  // as in Linux's local table
         path.mtu = loop_mtu;
         return path;
     }

@@ -94,6 +94,8 @@ public:
     // The way to `destination`; `source` 0 lets the route choose. ENETUNREACH without a route, EADDRNOTAVAIL when `source` is not ours, ENOBUFS
     // when the neighbour table is full.
     Result<Path> route(std::uint32_t destination, std::uint32_t source) noexcept;
+    // The index of the link whose address, or broadcast address, this is; no_link: nobody's but this host's.
+    std::uint8_t link_of(std::uint32_t address) const noexcept;
     // Whether route() would succeed; does not touch the neighbour table.
     bool reaches(std::uint32_t destination) const noexcept;
 
@@ -159,6 +161,7 @@ private:
     void count_failed_fragments() noexcept;
     void hand_over(Packet* packet, const Path& path, Time now) noexcept;
     void loop_back(Packet* packet, const Path& path) noexcept;
+    std::uint32_t first_beside(std::uint32_t own) const noexcept;
     const Ipv4Address* on_link(std::uint32_t destination) const noexcept;
     const Ipv4Address* address_for(std::uint32_t destination) const noexcept;
 
