@@ -123,17 +123,35 @@ void Ipv4::forget_mtus(Time now) noexcept {
     learned_count_ = static_cast<unsigned>(end - learned_.begin());
 }
 
+// Of the addresses that share a network on a link, Linux prefers the first, for what goes to the others as well.
+std::uint32_t Ipv4::first_beside(std::uint32_t own) const noexcept {
+    const auto all = addresses();
+    const auto self = std::ranges::find(all, own, &Ipv4Address::address);
+    return std::find_if(all.begin(), self, [&](const Ipv4Address& each) { return each.link == self->link && each.length == self->length && each.contains(own); })->address;
+}
+
+std::uint8_t Ipv4::link_of(std::uint32_t address) const noexcept {
+    for (const Ipv4Address& ours : addresses()) {
+        if (ours.address == address || ours.broadcast() == address) {
+            return ours.link;
+        }
+    }
+    return address == wire::limited_broadcast && link_count_ != 0 ? std::uint8_t{0} : Ipv4Address::no_link;
+}
+
 Result<Path> Ipv4::route(std::uint32_t destination, std::uint32_t source) noexcept {
     if (source != 0 && !owns(source)) {
-        return fail(EADDRNOTAVAIL);
+        if (!is_broadcast(source)) {
+            return fail(EADDRNOTAVAIL);
+        }
+        source = 0;
     }
     Path path;
     path.destination = destination;
     path.ttl = ttl_;
     const bool is_loopback = owns_loopback_ && wire::is_loopback(destination);
     if (is_loopback || owns(destination)) {
-        const std::uint32_t preferred = is_loopback ? wire::loopback : destination;  // as in Linux's local table
-        path.source = source != 0 ? source : preferred;
+        path.source = source != 0 ? source : is_loopback ? wire::loopback : first_beside(destination);  // as in Linux's local table
         path.mtu = loop_mtu;
         return path;
     }
@@ -144,6 +162,7 @@ Result<Path> Ipv4::route(std::uint32_t destination, std::uint32_t source) noexce
     const bool direct = ours->contains(destination) || destination == wire::limited_broadcast;
     path.source = source != 0 ? source : ours->address;
     path.link = links_[ours->link];
+    path.is_to_all = destination == wire::limited_broadcast || destination == ours->broadcast();
     path.mtu = mtu_to(destination, path.link->port.mtu);
     path.neighbour = path.link->neighbour(direct ? destination : gateway_);
     if (path.neighbour == nullptr) {
@@ -262,33 +281,62 @@ void Ipv4::output_fragment(Packet* packet, const Path& path, std::uint8_t protoc
 }
 
 void Ipv4::hand_over(Packet* packet, const Path& path, Time now) noexcept {
-    if (path.link != nullptr) {
-        path.link->output(packet, *path.neighbour, now);
-    } else {
-        loop_back(packet, path);
+    if (path.link == nullptr) {
+        return loop_back(packet);
     }
+    if (path.is_to_all) [[unlikely]] {
+        hear(*packet, path.link->port.offloads);
+    }
+    path.link->output(packet, *path.neighbour, now);
+}
+
+// As on Linux, what goes to all comes to us as well. Checksums that the port would have filled in are missing.
+void Ipv4::hear(const Packet& packet, const pmd::Offloads& offloads) noexcept {
+    Packet* copy = copy_of(packet);
+    if (copy == nullptr) {
+        return;
+    }
+    auto* header = reinterpret_cast<wire::Ipv4Header*>(copy->data());
+    if (offloads.tx_ipv4_checksum) {
+        header->checksum = 0;
+        wire::Checksum sum;
+        sum.add(copy->data(), sizeof *header);
+        header->checksum = sum.field();
+    }
+    if (offloads.tx_udp_checksum && header->protocol == wire::protocol_udp && !header->is_fragment()) {
+        reinterpret_cast<wire::UdpHeader*>(header + 1)->checksum = 0;  // none
+    }
+    loop_back(copy);
+}
+
+// Null: no packet is left.
+Packet* Ipv4::copy_of(const Packet& packet) noexcept {
+    Packet* copy = packet_source()->allocate();
+    const std::uint32_t size = packet.size();
+    if (copy == nullptr || copy->tailroom() < size) {
+        counters_->count(DropReason::packet_pool_empty);
+        if (copy != nullptr) {
+            copy->free();
+        }
+        return nullptr;
+    }
+    packet.copy_out(0, copy->append(size), size);
+    return copy;
 }
 
 // The sender's retransmission queue may still hold the packet, and the receiver will queue and trim it: give the receiver its own.
-void Ipv4::loop_back(Packet* packet, const Path&) noexcept {
+void Ipv4::loop_back(Packet* packet) noexcept {
     if (looped_count_ == loop_queue_max) {
         counters_->count(DropReason::neighbour_queue_full);
         packet->free();
         return;
     }
     if (packet->is_shared()) {
-        Packet* copy = packet_source()->allocate();
-        const std::uint32_t size = packet->size();
-        if (copy == nullptr || copy->tailroom() < size) {
-            counters_->count(DropReason::packet_pool_empty);
-            if (copy != nullptr) {
-                copy->free();
-            }
-            packet->free();
+        Packet* copy = copy_of(*packet);
+        packet->free();
+        if (copy == nullptr) {
             return;
         }
-        packet->copy_out(0, copy->append(size), size);
-        packet->free();
         packet = copy;
     }
     looped_.push_back(packet);

@@ -31,6 +31,7 @@ struct Path {
     std::uint8_t tos = 0;
     std::uint8_t ttl = 64;
     std::uint16_t fragment_field = wire::Ipv4Header::dont_fragment;
+    bool is_to_all = false;         // a broadcast, which we hear ourselves
 
     bool is_local() const noexcept { return link == nullptr; }
 };
@@ -91,9 +92,11 @@ public:
     std::uint32_t named(std::uint32_t destination, std::uint32_t source) const noexcept {
         return destination != 0 ? destination : source != 0 ? source : owns_loopback_ ? wire::loopback : addresses_[0].address;
     }
-    // The way to `destination`; `source` 0 lets the route choose. ENETUNREACH without a route, EADDRNOTAVAIL when `source` is not ours, ENOBUFS
-    // when the neighbour table is full.
+    // The way to `destination`; `source` 0, or a broadcast address that a socket is bound to, lets the route choose. ENETUNREACH without a route,
+    // EADDRNOTAVAIL when `source` is not ours, ENOBUFS when the neighbour table is full.
     Result<Path> route(std::uint32_t destination, std::uint32_t source) noexcept;
+    // The index of the link whose address, or broadcast address, this is; no_link: nobody's but this host's.
+    std::uint8_t link_of(std::uint32_t address) const noexcept;
     // Whether route() would succeed; does not touch the neighbour table.
     bool reaches(std::uint32_t destination) const noexcept;
 
@@ -158,7 +161,10 @@ private:
     Packet* reassemble(Packet* packet, Time now) noexcept;
     void count_failed_fragments() noexcept;
     void hand_over(Packet* packet, const Path& path, Time now) noexcept;
-    void loop_back(Packet* packet, const Path& path) noexcept;
+    void loop_back(Packet* packet) noexcept;
+    void hear(const Packet& packet, const pmd::Offloads& offloads) noexcept;
+    Packet* copy_of(const Packet& packet) noexcept;
+    std::uint32_t first_beside(std::uint32_t own) const noexcept;
     const Ipv4Address* on_link(std::uint32_t destination) const noexcept;
     const Ipv4Address* address_for(std::uint32_t destination) const noexcept;
 

@@ -46,11 +46,15 @@ bool read(const cmsghdr& header, T& to) noexcept {
     return true;
 }
 
-// What the stack said to itself came from no port: lo's, as on Linux.
+// The port's that it came by. As on Linux, what the program sent to itself came by the one that has the address, or by lo.
 unsigned interface_index_of(const Layer& layer, const Packet& packet) noexcept {
     const auto links = layer.stack->links();
     const auto found = std::ranges::find_if(links, [&](const Link* link) { return link->port.id == packet.input_port(); });
-    return found == links.end() ? loopback_index : layer.interface_indices[static_cast<std::size_t>(found - links.begin())];
+    if (found != links.end()) {
+        return layer.interface_indices[static_cast<std::size_t>(found - links.begin())];
+    }
+    const std::uint8_t link = layer.stack->ipv4().link_of(packet.meta().local_address);
+    return link == Ipv4Address::no_link ? loopback_index : layer.interface_indices[link];
 }
 
 // What a broadcast came to is nobody's.

@@ -337,6 +337,10 @@ bool Runtime::owns(std::uint32_t address) const noexcept {
            std::any_of(config_.addresses.begin(), config_.addresses.end(), [&](const config::Ipv4Prefix& prefix) { return prefix.address_host_order == address; });
 }
 
+bool Runtime::hears_all_at(std::uint32_t broadcast) const noexcept {
+    return config_.has_port() && std::any_of(config_.addresses.begin(), config_.addresses.end(), [&](const config::Ipv4Prefix& prefix) { return prefix.broadcast() == broadcast; });
+}
+
 bool Runtime::reaches(std::uint32_t address, bool is_v6) const noexcept {
     if (address == 0 || wire::is_loopback(address)) {  // to 0.0.0.0 is to 127.0.0.1; to :: is to ::1
         return config_.has_loop && (address != 0 || !is_v6);
@@ -370,6 +374,9 @@ Decision Runtime::decide_bind(bool is_tcp, const sockaddr* address, socklen_t le
     const config::Question question{is_tcp, config::End::local, where->address, where->port};
     if (where->address == 0) {
         return ask_rules(question, {Side::both, "bound to every address"});
+    }
+    if (!is_tcp && hears_all_at(where->address)) {
+        return ask_rules(question, {Side::ours, "it is to hear a broadcast address of Shunt's"});
     }
     return ask_rules(question, owns(where->address) ? Decision{Side::ours, "the address is Shunt's"} : Decision{Side::kernel, "the address is not one of Shunt's"});
 }

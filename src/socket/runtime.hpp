@@ -58,6 +58,7 @@ private:
     Runtime() = default;
     bool reaches(std::uint32_t address, bool is_v6) const noexcept;
     bool owns(std::uint32_t address) const noexcept;
+    bool hears_all_at(std::uint32_t broadcast) const noexcept;
 
     Decision ask_rules(const config::Question& question, Decision otherwise) const noexcept;
 

@@ -146,7 +146,9 @@ Result<void> Udp::connect(UdpEndpoint& endpoint, UdpDestination to) noexcept {
         return bound;
     }
     release_path(endpoint);
-    endpoint.local_address = path->source;
+    if (endpoint.local_address == 0) {  // who is bound to a broadcast address stays so
+        endpoint.local_address = path->source;
+    }
     endpoint.remote_address = to.address;
     endpoint.remote_port = to.port;
     endpoint.path = *path;

@@ -138,6 +138,29 @@ out = [s.recv(9).decode(), s.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVIC
         self.assertEqual(out, ["hello", "lo\0", [["lo", "10.98.0.1", "255.255.255.0", "10.98.0.255"]], 1])
         self.assertEqual(log.count("accelerated"), 2, log)
 
+    def test_a_datagram_to_ourselves_came_in_by_the_interface_of_its_address(self):
+        out, _ = run("""
+s.bind(("", 4713)); s.setsockopt(0, IP_PKTINFO, 1); s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1); s.settimeout(20)
+out = []
+for to in "10.98.0.1", "10.98.0.3", "10.98.0.255":
+    s.sendto(b"hello", (to, 4713))
+    _, control, _, source = s.recvmsg(64, 256)
+    index, here, there = struct.unpack("i4s4s", control[0][2])
+    out.append([index, socket.inet_ntoa(here), socket.inet_ntoa(there), source[0]])
+""", *memif(1), "--ip", "10.98.0.3/24")
+        first, second, everybody = "10.98.0.1", "10.98.0.3", "10.98.0.255"
+        self.assertEqual(out, [[INDEX, first, first, first], [INDEX, second, second, first], [INDEX, first, everybody, first]])
+
+    def test_a_socket_may_be_bound_to_our_broadcast_address(self):
+        out, log = run("""
+s.bind(("10.98.0.255", 4714)); s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1); s.settimeout(20)
+s.sendto(b"hello", ("10.98.0.255", 4714))
+data, source = s.recvfrom(64)
+out = [data.decode(), list(source), list(s.getsockname())]
+""", *memif(1), "--log", "info")
+        self.assertEqual(out, ["hello", ["10.98.0.1", 4714], ["10.98.0.255", 4714]])
+        self.assertIn("10.98.0.255:4714 accelerated", log)
+
     def test_a_datagram_from_the_wire_came_in_by_our_interface(self):
         receiver = subprocess.Popen(command("""
 s.bind(("10.98.0.1", 4712)); s.setsockopt(0, IP_PKTINFO, 1); s.settimeout(20)

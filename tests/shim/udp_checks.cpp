@@ -1,7 +1,9 @@
 // UDP: names, associations, sizes, errors.
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <linux/errqueue.h>
+#include <net/if.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -261,6 +263,20 @@ long send_with(int fd, sockaddr_in& to, int level, int type, const void* value, 
     return sendmsg(fd, &message, 0);
 }
 
+// Of the interface that has our address.
+int index_of_ours() {
+    ifaddrs* all = nullptr;
+    getifaddrs(&all);
+    int index = 0;
+    for (const ifaddrs* each = all; each != nullptr && index == 0; each = each->ifa_next) {
+        if (each->ifa_addr != nullptr && each->ifa_addr->sa_family == AF_INET && reinterpret_cast<const sockaddr_in*>(each->ifa_addr)->sin_addr.s_addr == address.s_addr) {
+            index = static_cast<int>(if_nametoindex(each->ifa_name));
+        }
+    }
+    freeifaddrs(all);
+    return index;
+}
+
 }  // namespace
 
 CHECK(control_data_of_what_is_sent) {
@@ -308,7 +324,7 @@ CHECK(control_data_of_what_arrives) {
         message.msg_controllen = room;
         say_result("recvmsg", recvmsg(any, &message, 0));
         bool is_here = false, is_now = false;
-        int interface = 0;
+        int interface = -1;
         for (cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr; each = CMSG_NXTHDR(&message, each)) {
             if (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_PKTINFO) {
                 in_pktinfo info;
@@ -322,7 +338,7 @@ CHECK(control_data_of_what_arrives) {
                 is_now = now.tv_sec - stamp.tv_sec <= 1;
             }
         }
-        say("pktinfo=%d interface=%d time=%d flags=%x", is_here, interface, is_now, message.msg_flags);
+        say("pktinfo=%d interface=%d time=%d flags=%x", is_here, interface == index_of_ours(), is_now, message.msg_flags);
     }
     close_all({any, client});
 }

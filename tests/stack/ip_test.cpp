@@ -147,5 +147,29 @@ TEST_F(IpTest, routes_as_its_addresses_say) {
     EXPECT_EQ(code_of(host.stack().ipv4().add_address({ip(10, 0, 0, 1), 24, 0}).error()), EEXIST);
 }
 
+TEST_F(IpTest, what_goes_to_a_further_address_of_ours_comes_from_the_first_of_its_network) {
+    Ipv4& ipv4 = host.stack().ipv4();
+    ASSERT_TRUE(ipv4.add_address({ip(10, 0, 0, 7), 24, 0}));
+    ASSERT_TRUE(ipv4.add_address({ip(10, 0, 9, 1), 24, 0}));
+    ASSERT_TRUE(ipv4.add_address({ip(10, 0, 0, 8), 16, 0}));
+    ASSERT_TRUE(ipv4.add_address({ip(10, 0, 0, 9), 24, Ipv4Address::no_link}));
+    EXPECT_EQ(ipv4.route(ip(10, 0, 0, 1), 0)->source, ip(10, 0, 0, 1));
+    EXPECT_EQ(ipv4.route(ip(10, 0, 0, 7), 0)->source, ip(10, 0, 0, 1));
+    EXPECT_EQ(ipv4.route(ip(10, 0, 0, 7), ip(10, 0, 0, 7))->source, ip(10, 0, 0, 7)) << "who is bound chooses";
+    EXPECT_EQ(ipv4.route(ip(10, 0, 9, 1), 0)->source, ip(10, 0, 9, 1)) << "another network";
+    EXPECT_EQ(ipv4.route(ip(10, 0, 0, 8), 0)->source, ip(10, 0, 0, 8)) << "of another size";
+    EXPECT_EQ(ipv4.route(ip(10, 0, 0, 9), 0)->source, ip(10, 0, 0, 9)) << "on another link";
+}
+
+TEST_F(IpTest, an_address_belongs_to_a_link_or_to_this_host) {
+    Ipv4& ipv4 = host.stack().ipv4();
+    ASSERT_TRUE(ipv4.add_address({ip(10, 1, 0, 1), 24, Ipv4Address::no_link}));
+    for (const std::uint32_t of_link : {ip(10, 0, 0, 1), ip(10, 0, 0, 255), wire::limited_broadcast}) {
+        EXPECT_EQ(ipv4.link_of(of_link), 0);
+    }
+    EXPECT_EQ(ipv4.link_of(ip(10, 1, 0, 1)), Ipv4Address::no_link);
+    EXPECT_EQ(ipv4.link_of(wire::loopback), Ipv4Address::no_link);
+}
+
 }  // namespace
 }  // namespace shunt::test

@@ -1,6 +1,7 @@
 // UDP: ports, datagrams, fragments, broadcasts, full buffers.
 #include <gtest/gtest.h>
 
+#include "stack/support/card.hpp"
 #include "stack/support/peer.hpp"
 
 namespace shunt::test {
@@ -213,12 +214,66 @@ TEST_F(UdpTest, a_broadcast_needs_permission_to_be_sent_and_none_to_be_received)
     EXPECT_EQ(code_of(send(*endpoint, "x", {ip(10, 0, 0, 255), 9}).error()), EACCES);
     endpoint->broadcast = true;
     EXPECT_TRUE(send(*endpoint, "x", {ip(10, 0, 0, 255), 9}));
+    EXPECT_EQ(take(*endpoint), "x");
     receive("all", 9, ip(10, 0, 0, 255));
     EXPECT_EQ(take(*endpoint), "all");
     host.sent.clear();
     receive("nobody there", 10, ip(10, 0, 0, 255));
     EXPECT_EQ(host.drops(DropReason::udp_no_socket), 1U);
     EXPECT_FALSE(host.next()) << "a broadcast is never answered by an error";
+    host.udp().close(*endpoint);
+}
+
+TEST_F(UdpTest, a_broadcast_is_heard_by_its_sender_too) {
+    UdpEndpoint* endpoint = open(0, 9);
+    endpoint->broadcast = true;
+    const Bytes large(3000, 'x');  // in fragments
+    for (const std::uint32_t all : {ip(10, 0, 0, 255), wire::limited_broadcast}) {
+        for (const Bytes& text : {Bytes("all"), large}) {
+            ASSERT_TRUE(send(*endpoint, text, {all, 9}));
+            EXPECT_TRUE(host.next()) << "on the wire";
+            EXPECT_EQ(take(*endpoint), text);
+            EXPECT_EQ(take(*endpoint), std::nullopt);
+            host.sent.clear();
+        }
+    }
+    ASSERT_TRUE(send(*endpoint, "one", {remote, 9}));
+    EXPECT_EQ(take(*endpoint), std::nullopt);
+    host.udp().close(*endpoint);
+}
+
+TEST(UdpOnACard, a_broadcast_is_heard_by_its_sender_before_the_card_has_filled_in_its_checksums) {
+    HostSetup setup;
+    setup.offloads = card_offloads();
+    Host host(setup);
+    UdpEndpoint* endpoint = *host.udp().open();
+    ASSERT_TRUE(host.udp().bind(*endpoint, 0, 9));
+    endpoint->broadcast = true;
+    const Bytes text = "all";
+    const std::span<const std::byte> piece = as_bytes(text);
+    const UdpDestination to{ip(10, 0, 0, 255), 9};
+    ASSERT_TRUE(host.udp().send(*endpoint, std::span(&piece, 1), &to, host.now));
+    host.flush();
+    Packet* packet = host.udp().take(*endpoint);
+    ASSERT_NE(packet, nullptr);
+    packet->free();
+    host.udp().close(*endpoint);
+}
+
+TEST_F(UdpTest, a_socket_bound_to_a_broadcast_address_hears_nothing_else_and_sends_from_ours) {
+    constexpr std::uint32_t all = ip(10, 0, 0, 255);
+    UdpEndpoint* endpoint = open(all, 9);
+    receive("to one");
+    EXPECT_EQ(take(*endpoint), std::nullopt);
+    receive("to all", 9, all);
+    EXPECT_EQ(take(*endpoint), "to all");
+    host.sent.clear();
+    ASSERT_TRUE(send(*endpoint, "answer"));
+    const auto answer = host.next();
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->source, host.address());
+    ASSERT_TRUE(host.udp().connect(*endpoint, {remote, 1000}));
+    EXPECT_EQ(endpoint->local_address, all);
     host.udp().close(*endpoint);
 }
 

@@ -1,10 +1,11 @@
-"""Runs the cases of a suite on the kernel and over `shunt --link loop`, each side in a network namespace of its own and at the same time, and tells
-where the outcomes differ.
+"""Runs the cases of a suite on the kernel and over `shunt --link loop`, or at the own address of a memif port, each side in a network namespace of its own
+and at the same time, and tells where the outcomes differ.
 
 A case is what one command runs; it gives the outcome of one test or of many: {"CASE" or "CASE: TEST": "passed" | "failed" | "skipped"}.
 What differs is run again on both, since many of these tests measure time on a machine that may be busy: it counts when it differs each time.
 """
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -19,7 +20,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "apps"))
 import harness
 
-LOOP = [str(harness.BUILD / "bin" / "shunt"), "--link", "loop", "--"]
+SHUNT = [str(harness.BUILD / "bin" / "shunt")]
+LOOP = [*SHUNT, "--link", "loop", "--"]
 AGAIN = 2
 
 
@@ -27,11 +29,15 @@ class Suite:
     """cases() lists them; command(case) is run in `folder`, or in an empty one; outcomes(case, status, output) says what came of it.
 
     The status is None when the command did not end within `seconds`. Without `ipv6` there is no ::1: what names localhost goes to 127.0.0.1, which is Shunt's.
+    With an `address` its programs talk there and not at 127.0.0.1: it is a port's, to which nobody is connected, and localhost's.
     """
 
-    def __init__(self, cases, command, outcomes, folder=None, environment=None, seconds=120, ipv6=False):
+    def __init__(self, cases, command, outcomes, folder=None, environment=None, seconds=120, ipv6=False, address=None):
         self.cases, self.command, self.outcomes = cases, command, outcomes
-        self.folder, self.environment, self.seconds, self.ipv6 = folder, environment or {}, seconds, ipv6
+        self.folder, self.environment, self.seconds, self.ipv6, self.address = folder, environment or {}, seconds, ipv6, address
+
+    def prefix(self):
+        return LOOP if self.address is None else [*SHUNT, "--link", f"memif:suites-{os.getpid()}", "--ip", f"{self.address}/24", "--"]
 
 
 def run(suite, case, prefix):
@@ -64,6 +70,34 @@ def without_ipv6():
         pathlib.Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
 
 
+def call(name, *arguments):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments) != 0:
+        raise harness.Skipped(f"no {name}: {os.strerror(ctypes.get_errno())}")
+
+
+def name_localhost(address):
+    """In a mount namespace of this process's own: localhost, and this host's name, are `address`."""
+    new_mounts, bind, recursive, private = 0x20000, 0x1000, 0x4000, 0x40000
+    call("unshare", new_mounts)
+    call("mount", b"none", b"/", None, recursive | private, None)
+    with tempfile.NamedTemporaryFile("w", prefix="hosts") as hosts:
+        hosts.write(f"{address} localhost {os.uname().nodename}\n")
+        hosts.flush()
+        os.chmod(hosts.name, 0o644)
+        call("mount", hosts.name.encode(), b"/etc/hosts", None, bind, None)
+
+
+def move_to_own_address(address, is_kernels):
+    if os.getuid() != 0:
+        raise harness.Skipped("needs root")
+    name_localhost(address)
+    if is_kernels:
+        harness.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1")
+        harness.ip("addr", "add", f"{address}/24", "dev", "veth0")
+        harness.ip("link", "set", "veth0", "up")
+
+
 def run_side(suite, cases, prefix, log):
     """Outcomes of all cases, and how many packets were the kernel's."""
     harness.die_with_parent()
@@ -71,6 +105,8 @@ def run_side(suite, cases, prefix, log):
     harness.enter_new_namespace()
     if not suite.ipv6:
         without_ipv6()
+    if suite.address:
+        move_to_own_address(suite.address, is_kernels=not prefix)
     found = {}
     with open(log, "a") as file:
         for case in cases:
@@ -106,7 +142,7 @@ def start_side(*arguments):
 
 def both_sides(suite, cases, logs):
     """What run_side() gives for the kernel and for Shunt."""
-    sides = [start_side(suite, cases, prefix, log) for prefix, log in zip(([], LOOP), logs)]
+    sides = [start_side(suite, cases, prefix, log) for prefix, log in zip(([], suite.prefix()), logs)]
     results = []
     for child, reader in sides:
         with open(reader) as pipe:
