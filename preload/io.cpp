@@ -293,13 +293,21 @@ private:
 // As the kernel does it: the time-out is looked at after each message only.
 int receive_many(int fd, Word word, mmsghdr* messages, unsigned count, int flags, const timespec* timeout) {
     const timespec deadline = timeout != nullptr ? deadline_after(*timeout) : timespec{};
-    const Kept kept(word, fd, count > 1 && (flags & (MSG_DONTWAIT | MSG_WAITFORONE)) == 0 && !socket::is_nonblocking(word.socket()));
+    const bool may_wait = (flags & (MSG_DONTWAIT | MSG_WAITFORONE)) == 0 && !socket::is_nonblocking(word.socket());
+    const Kept kept(word, fd, count > 1 && may_wait);
     unsigned done = 0;
     if (const int error = (flags & MSG_ERRQUEUE) != 0 ? 0 : socket::take_error(word.socket()); error != 0) {
         return answer(-error);
     }
+    const std::uint32_t signals = socket::handled_signals();
     while (done < count) {
-        const long result = cancellable([&] { return receive_checked(fd, word, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE); });
+        // On Linux a signal is pending until recvmmsg returns: what it has cut short, or what comes behind, waits no more.
+        const bool is_interrupted = done != 0 && may_wait && socket::handled_signals() != signals;
+        const int how = (flags & ~MSG_WAITFORONE) | (is_interrupted ? MSG_DONTWAIT : 0);
+        long result = cancellable([&] { return receive_checked(fd, word, &messages[done].msg_hdr, how); });
+        if (result == -EAGAIN && is_interrupted) {
+            result = -EINTR;
+        }
         if (result < 0) {
             if (done != 0 && result != -EAGAIN) {
                 socket::leave_error(word.socket(), result == -socket::call_again ? EINTR : static_cast<int>(-result));

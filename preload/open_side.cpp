@@ -93,6 +93,7 @@ long wait_for_open_side(int fd, Word& word, int flags) {
     }
     const long limit = time_limit(fd), until = limit != 0 ? now_ns() + limit : 0;
     socket::begin_outer_wait();
+    const std::uint32_t signals = socket::handled_signals();
     const Word candidate = word;
     const Listening listening(std::span(&candidate, 1));
     while (true) {
@@ -110,8 +111,14 @@ long wait_for_open_side(int fd, Word& word, int flags) {
         if (count == 0) {
             return -EAGAIN;
         }
-        if (count > 0 && items[0].revents != 0 && !fds.find(fd).is_socket()) {  // poll looks at the number anew when a signal comes: it may be one of ours by then
-            return 0;
+        if (count > 0 && items[0].revents != 0) {
+            // poll looks at the number anew when a signal comes: it may be closed by then, or another's, or one of ours.
+            if (!fds.find(fd).is_same(candidate) && socket::handled_signals() != signals && socket::ends_outer_wait(limit == 0)) {
+                return -EINTR;
+            }
+            if (!fds.find(fd).is_socket()) {
+                return 0;
+            }
         }
         if (count > 0) {
             listening.silence();

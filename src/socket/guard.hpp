@@ -17,6 +17,7 @@ struct ThreadState {
     volatile bool has_deferred = false;     // a signal came meanwhile
     volatile bool was_interrupted = false;  // a handler ran; ...
     volatile bool must_return = false;      // ... and it was installed without SA_RESTART
+    volatile std::uint32_t handled = 0;     // handlers that have run
 };
 ThreadState& this_thread() noexcept;
 

@@ -179,6 +179,7 @@ void note_handled_signal(bool restarts) noexcept;     // SA_RESTART was set
 // The shim waits itself, in place of a call that a handler interrupts: from here on; and whether the handler that ran ends the call.
 void begin_outer_wait() noexcept;
 bool ends_outer_wait(bool restartable) noexcept;
+std::uint32_t handled_signals() noexcept;             // how many handlers have run in this thread
 void set_deferred_runner(void (*run)() noexcept) noexcept;
 
 }  // namespace shunt::socket

@@ -277,6 +277,7 @@ bool defer_signal() noexcept {
     return false;
 }
 void note_handled_signal(bool restarts) noexcept {
+    thread_state.handled = thread_state.handled + 1;
     thread_state.was_interrupted = true;
     if (!restarts) {
         thread_state.must_return = true;
@@ -288,6 +289,9 @@ void begin_outer_wait() noexcept {
 }
 bool ends_outer_wait(bool restartable) noexcept {
     return end_interrupted(thread_state, restartable) == Wake::interrupted;
+}
+std::uint32_t handled_signals() noexcept {
+    return thread_state.handled;
 }
 void set_cancel_test(bool (*test)() noexcept) noexcept {
     is_cancelled = test;
