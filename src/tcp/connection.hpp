@@ -335,6 +335,11 @@ struct Connection : Endpoint {
     }
     bool is_opening() const noexcept { return (state == State::syn_sent || state == State::syn_received) && !opening.is_early; }
     bool can_transfer() const noexcept { return is_synchronized() || opening.is_early; }
+    // What of the receive buffer may be promised while it holds `queued` bytes. TCP_WINDOW_CLAMP bounds the window, not what is kept.
+    std::uint32_t window_room(std::uint32_t queued) const noexcept {
+        const std::uint32_t room = rcvbuf > queued ? rcvbuf - queued : 0;
+        return options.window_clamp != 0 ? std::min(room, options.window_clamp) : room;
+    }
     std::uint16_t path_mss() const noexcept { return static_cast<std::uint16_t>(path.mtu - sizeof(wire::Ipv4Header) - sizeof(wire::TcpHeader)); }
     bool can_receive_data() const noexcept { return state == State::established || state == State::fin_wait_1 || state == State::fin_wait_2 || opening.is_early; }
     std::uint32_t outstanding() const noexcept { return snd_nxt - snd_una; }

@@ -83,13 +83,14 @@ void Tcp::set_up_options(Connection& c, const wire::TcpOptions& offered) noexcep
         mss = std::min(mss, c.options.maxseg);
     }
     c.mss = static_cast<std::uint16_t>(mss - (c.has_timestamps ? wire::timestamp_option_bytes : 0));
-    c.rcv_mss = std::max<std::uint16_t>(default_mss, std::min<std::uint16_t>(c.mss, static_cast<std::uint16_t>(c.rcvbuf / 2)));
+    c.rcv_mss = static_cast<std::uint16_t>(std::max<std::uint32_t>(default_mss, std::min<std::uint32_t>(c.mss, c.window_room(0) / 2)));
     c.cwnd = congestion::initial_segments * c.mss;
 }
 
 std::uint32_t Tcp::initial_rcv_window(const Connection& c) const noexcept {
     const std::uint32_t mss = c.path_mss();
-    return std::min(c.rcvbuf > mss ? c.rcvbuf / mss * mss : c.rcvbuf, 65535U);
+    const std::uint32_t room = c.window_room(0);
+    return std::min(room > mss ? room / mss * mss : room, 65535U);
 }
 
 void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time now, std::optional<Seq> used_before) noexcept {

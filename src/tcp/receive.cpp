@@ -178,11 +178,11 @@ void Tcp::take_contiguous(Connection& c, Time now) noexcept {
 // The window to advertise now, in bytes. Never takes back what was promised; avoids silly windows (RFC 9293, 3.8.6.2.2).
 std::uint32_t Tcp::receive_window(Connection& c) noexcept {
     const std::uint32_t promised = c.rcv_adv > c.rcv_nxt ? c.rcv_adv - c.rcv_nxt : 0;
-    std::uint32_t free = c.rcvbuf > c.rcv_queued ? c.rcvbuf - c.rcv_queued : 0;
+    std::uint32_t free = c.window_room(c.rcv_queued);
     if (memory_pressure_) {
         free = std::min<std::uint32_t>(free, 2U * c.rcv_mss);
     }
-    if (free < std::min(c.rcvbuf / 2, static_cast<std::uint32_t>(c.rcv_mss)) || free <= promised) {
+    if (free < std::min(c.window_room(0) / 2, static_cast<std::uint32_t>(c.rcv_mss)) || free <= promised) {
         free = promised;
     }
     const std::uint32_t unit = (1U << c.rcv_wscale) - 1;  // rounded down where it grows, up where it must not shrink
@@ -270,9 +270,9 @@ void Tcp::update_window_after_read(Connection& c, std::uint32_t copied, Time now
         return;
     }
     const std::uint32_t promised = c.rcv_adv > c.rcv_nxt ? c.rcv_adv - c.rcv_nxt : 0;
-    const std::uint32_t whole = std::min(c.rcvbuf, 65535U << c.rcv_wscale);
-    const std::uint32_t free = std::min(c.rcvbuf > c.rcv_queued ? c.rcvbuf - c.rcv_queued : 0, whole);
-    const bool has_opened = 2 * promised <= whole && free >= 2 * promised && free >= std::min<std::uint32_t>(c.rcv_mss, c.rcvbuf / 2);
+    const std::uint32_t whole = std::min(c.window_room(0), 65535U << c.rcv_wscale);
+    const std::uint32_t free = std::min(c.window_room(c.rcv_queued), whole);
+    const bool has_opened = 2 * promised <= whole && free >= 2 * promised && free >= std::min<std::uint32_t>(c.rcv_mss, whole / 2);
     if (has_opened && initial_rcv_window(c) + 2 * c.bytes_received >= 2 * promised) {  // Linux's rcv_ssthresh: what has hardly begun needs no more
         send_ack(c, now);
         context_.ipv4.flush(now);

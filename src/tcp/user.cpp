@@ -432,9 +432,6 @@ void Tcp::apply_options(Connection& c, Time now) noexcept {
     } else if (c.rcvbuf == 0) {
         c.rcvbuf = static_cast<std::uint32_t>(t.tcp_rmem.default_bytes) / 2;
     }
-    if (c.options.window_clamp != 0) {
-        c.rcvbuf = std::min(c.rcvbuf, c.options.window_clamp);
-    }
     if (c.options.sndbuf_locked) {
         c.sndbuf = c.options.sndbuf;
     } else if (c.sndbuf == 0) {

@@ -403,6 +403,18 @@ CHECK(full_buffers) {
     close_all({client, server});
 }
 
+CHECK(window_clamp_bounds_the_window_not_the_buffer) {
+    const int from = listener(), clamp = 500;
+    say_result("clamp", setsockopt(from, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof clamp));
+    const int client = connected_to(port_of(from)), server = accept(from, nullptr, nullptr);
+    const std::vector<char> data(9000, 'x');
+    say_result("send", send(client, data.data(), data.size(), 0));
+    say_result("shutdown", shutdown(client, SHUT_WR));
+    pollfd item{server, POLLRDHUP, 0};
+    say_result("poll", poll(&item, 1, 2000));  // all of it has come, though nothing was read
+    close_all({client, server, from});
+}
+
 CHECK(much_data_both_ways) {
     int client, server;
     pair(client, server);
