@@ -152,7 +152,7 @@ void Tcp::in_listen(Listener& listener, const Segment& seg, Packet* packet, Time
 // three quarters of tcp_max_syn_backlog as well.
 bool Tcp::is_half_open_full(const Listener& listener) const noexcept {
     const auto most = static_cast<std::uint32_t>(context_.tunables.tcp_max_syn_backlog);
-    return listener.half_open >= std::max(listener.backlog, 1U) || (context_.tunables.tcp_syncookies == 0 && listener.half_open >= most - most / 4);
+    return listener.half_open > listener.backlog || (context_.tunables.tcp_syncookies == 0 && listener.half_open >= most - most / 4);
 }
 
 // All that a SYN says; in SYN_RECEIVED, its SYN-ACK not yet sent, not in the table.
