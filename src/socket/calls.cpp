@@ -289,7 +289,7 @@ long finish_connect(Guard& guard, Socket& socket) noexcept {
     }
     const bool is_over = !is_opening(socket);
     int error = 0;
-    if (is_over && socket.connection->state == tcp::State::closed) {
+    if (is_over && (socket.connection->state == tcp::State::closed || socket.connection->state == tcp::State::time_wait)) {
         error = socket.connection->error != 0 ? socket.connection->error : ECONNABORTED;  // it was told already, by SO_ERROR
         disconnect(guard, socket, 0);
     }

@@ -36,6 +36,16 @@ long change(Layer& layer, Socket& socket, Change apply) noexcept {
         apply(socket.connection->options);
         const Time now = layer.now();
         layer.stack->tcp().apply_options(*socket.connection, now);
+        layer.stack->tcp().send_pending(*socket.connection, now);
+        layer.stack->flush(now);
+    }
+    return 0;
+}
+
+long set_nodelay(Layer& layer, Socket& socket, int value) noexcept {
+    change(layer, socket, [value](tcp::ConnectionOptions& o) { o.nodelay = value != 0; });
+    if (value != 0 && socket.connection != nullptr) {
+        const Time now = layer.now();
         layer.stack->tcp().push(*socket.connection, now);
         layer.stack->flush(now);
     }
@@ -150,7 +160,8 @@ long set_notsent_lowat(Layer& layer, Socket& socket, int value) noexcept {
 
 long set_window_clamp(Layer& layer, Socket& socket, int value) noexcept {
     constexpr int minimum = 1152;
-    const bool is_closed = socket.listener == nullptr && (socket.connection == nullptr || socket.connection->state == tcp::State::closed);
+    const tcp::State state = socket.connection != nullptr ? socket.connection->state : tcp::State::closed;
+    const bool is_closed = socket.listener == nullptr && (state == tcp::State::closed || state == tcp::State::time_wait);  // the program's socket is CLOSE then
     if (value == 0 && !is_closed) {
         return -EINVAL;
     }
@@ -329,7 +340,7 @@ const Row rows[] = {
     {SOL_SOCKET, SO_BUF_LOCK, get_buffer_locks, set_buffer_locks, false},
     SHUNT_SOCKET_FLAG(SOL_SOCKET, SO_RXQ_OVFL, receives.drops, true),
     SHUNT_TCP_FLAG(SOL_SOCKET, SO_KEEPALIVE, keepalive, true),
-    SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_NODELAY, nodelay, true),
+    {IPPROTO_TCP, TCP_NODELAY, [](Layer&, Socket& s, Value v) noexcept { return v.give(static_cast<int>(tcp_options(s).nodelay)); }, set_nodelay, true},
     SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_CORK, cork, true),
     SHUNT_TCP_FLAG(IPPROTO_TCP, TCP_QUICKACK, quickack, true),
     SHUNT_TCP_NUMBER(IPPROTO_TCP, TCP_KEEPIDLE, keepidle_s, 1, 32767, l.stack->tunables().tcp_keepalive_time, true),

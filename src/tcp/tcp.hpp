@@ -102,7 +102,9 @@ public:
     // A packet to fill with at most mss bytes; null without memory. The caller owns it until send_packet, which takes it.
     Packet* claim(Connection& c) noexcept;
     void send_packet(Connection& c, Packet* packet, bool more, Time now) noexcept;
-    // Sends held-back data (TCP_NODELAY set, TCP_CORK cleared). As on Linux, TCP_NODELAY goes before TCP_CORK for what is there.
+    // Sends what its options let go: after a change of them.
+    void send_pending(Connection& c, Time now) noexcept { output(c, now); }
+    // Sends held-back data. As on Linux, TCP_NODELAY, when it is set, goes before TCP_CORK for what is there.
     void push(Connection& c, Time now) noexcept;
     // Copies received bytes, or skips them when `to` is null; `peek` leaves them.
     std::uint32_t receive(Connection& c, std::byte* to, std::uint32_t size, bool peek, std::uint32_t peek_offset, Time now) noexcept;
