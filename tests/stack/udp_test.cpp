@@ -11,7 +11,7 @@ constexpr std::uint32_t remote = ip(10, 0, 0, 2);
 
 class UdpTest : public ::testing::Test {
 protected:
-    UdpTest() { host.stations.emplace(remote, wire::Mac{2, 0, 0, 0, 0, 9}); }
+    explicit UdpTest(const HostSetup& setup = {}) : host(setup) { host.stations.emplace(remote, wire::Mac{2, 0, 0, 0, 0, 9}); }
     UdpEndpoint* open(std::uint32_t address = 0, std::uint16_t port = 0) {
         UdpEndpoint* endpoint = *host.udp().open();
         endpoint->owner = this;
@@ -57,6 +57,16 @@ protected:
         return pieces;
     }
     Host host;
+};
+
+class UdpOnACard : public UdpTest {
+protected:
+    static HostSetup with_card() {
+        HostSetup setup;
+        setup.offloads = card_offloads();
+        return setup;
+    }
+    UdpOnACard() : UdpTest(with_card()) {}
 };
 
 TEST_F(UdpTest, a_datagram_reaches_the_socket_on_its_port_with_its_senders_address) {
@@ -242,21 +252,11 @@ TEST_F(UdpTest, a_broadcast_is_heard_by_its_sender_too) {
     host.udp().close(*endpoint);
 }
 
-TEST(UdpOnACard, a_broadcast_is_heard_by_its_sender_before_the_card_has_filled_in_its_checksums) {
-    HostSetup setup;
-    setup.offloads = card_offloads();
-    Host host(setup);
-    UdpEndpoint* endpoint = *host.udp().open();
-    ASSERT_TRUE(host.udp().bind(*endpoint, 0, 9));
+TEST_F(UdpOnACard, a_broadcast_is_heard_by_its_sender_before_the_card_has_filled_in_its_checksums) {
+    UdpEndpoint* endpoint = open(0, 9);
     endpoint->broadcast = true;
-    const Bytes text = "all";
-    const std::span<const std::byte> piece = as_bytes(text);
-    const UdpDestination to{ip(10, 0, 0, 255), 9};
-    ASSERT_TRUE(host.udp().send(*endpoint, std::span(&piece, 1), &to, host.now));
-    host.flush();
-    Packet* packet = host.udp().take(*endpoint);
-    ASSERT_NE(packet, nullptr);
-    packet->free();
+    ASSERT_TRUE(send(*endpoint, "all", {ip(10, 0, 0, 255), 9}));
+    EXPECT_EQ(take(*endpoint), "all");
     host.udp().close(*endpoint);
 }
 
